@@ -239,7 +239,7 @@ class RangeReader(ABC):
 
     def close(self) -> None:
         """Let go of what the reader holds; may be called twice. Does not raise."""
-        return None
+        return
 
 
 class ObjectWriter(ABC):

@@ -55,9 +55,7 @@ class OutcomeUnknownError(OSError):
 E = TypeVar("E", bound=OSError)
 
 
-def describe(
-    error: E, *, store_code: str | None = None, status: int | None = None, request_id: str | None = None
-) -> E:
+def describe(error: E, *, store_code: str | None = None, status: int | None = None, request_id: str | None = None) -> E:
     """Attach the store's own words to an error and return it: its code, HTTP status and request id."""
     error.store_code = store_code  # type: ignore[attr-defined]
     error.status = status  # type: ignore[attr-defined]
@@ -85,9 +83,7 @@ def invalid(filename: object, message: str) -> InvalidArgumentError:
     return InvalidArgumentError(errno.EINVAL, message, str(filename))
 
 
-def changed(
-    filename: object, message: str = "The object changed while it was being used"
-) -> ObjectChangedError:
+def changed(filename: object, message: str = "The object changed while it was being used") -> ObjectChangedError:
     """An ``ObjectChangedError`` about *filename*."""
     return ObjectChangedError(errno.ESTALE, message, str(filename))
 

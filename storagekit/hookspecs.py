@@ -88,9 +88,7 @@ class DriverHooks:
         """Read *url* in the driver's own way. Without this hook: ``scheme://container/path``."""
 
     @hookspec(firstresult=True)
-    def open_file(
-        self, location: Location, options: Options, mode: Literal["rb"], buffering: int
-    ) -> IO[bytes] | None:
+    def open_file(self, location: Location, options: Options, mode: Literal["rb"], buffering: int) -> IO[bytes] | None:
         """A native binary file object, for stores that have real ones; it goes to the user as it is.
 
         Without this hook files are read through ``open_read``.
@@ -105,9 +103,7 @@ class DriverHooks:
         """
 
     @hookspec(firstresult=True)
-    def delete_many(
-        self, locations: Sequence[Location], options: Options
-    ) -> Sequence[tuple[Location, OSError]] | None:
+    def delete_many(self, locations: Sequence[Location], options: Options) -> Sequence[tuple[Location, OSError]] | None:
         """Remove many objects of one container; return those that failed, each with its error.
 
         Without this hook: ``delete`` for one after another.
@@ -152,9 +148,7 @@ class DriverHooks:
         """Remove one unfinished upload; return True, also where it is gone already."""
 
     @hookspec(firstresult=True)
-    def presign(
-        self, location: Location, options: Options, method: Literal["GET", "PUT"], expires: int
-    ) -> str | None:
+    def presign(self, location: Location, options: Options, method: Literal["GET", "PUT"], expires: int) -> str | None:
         """A URL that lets its bearer do *method* at *location* for *expires* seconds."""
 
     @hookspec(firstresult=True)

@@ -50,11 +50,7 @@ class Location:
     @property
     def url(self) -> str:
         """The URL, as the user would write it."""
-        return (
-            f"{self.scheme}://{self.container}/{self.path}"
-            if self.container or self.path
-            else f"{self.scheme}://"
-        )
+        return f"{self.scheme}://{self.container}/{self.path}" if self.container or self.path else f"{self.scheme}://"
 
     def __str__(self) -> str:
         return self.url
@@ -106,9 +102,7 @@ def parse_location(url: str) -> Location:
         raise invalid(url, "embedded null character")
     container, _, path = url[len(scheme) + 3 :].partition("/")
     if not container and path:
-        raise invalid(
-            url, f"no container between {scheme}:// and the next slash: expected {scheme}://container/path"
-        )
+        raise invalid(url, f"no container between {scheme}:// and the next slash: expected {scheme}://container/path")
     return Location(scheme, container, path)
 
 

@@ -52,9 +52,7 @@ class Settings:
         for name, least in (("cache_bytes", 0), ("write_bytes", 1), ("threads", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise invalid(
-                    name, f"the setting {name} must be a whole number of at least {least}, not {value!r}"
-                )
+                raise invalid(name, f"the setting {name} must be a whole number of at least {least}, not {value!r}")
 
     def options_for(self, scheme: str, url: str, options: Options | None) -> Options:
         """The options for one call on *url*: those of the settings, then those of the call."""
