@@ -1,0 +1,89 @@
+"""storagekit: ``open``, ``listdir``, ``stat`` and the rest of ``os``, for ``s3://`` and every other store.
+
+>>> import storagekit
+>>> with storagekit.open("memory://box/hello.txt", "w") as f:
+...     _ = f.write("hello")
+>>> storagekit.listdir("memory://box")
+['hello.txt']
+
+The functions are the methods of a default ``Storage``, whose settings come from the environment; make a ``Storage``
+for settings of your own. Importing this does no I/O and loads no driver.
+"""
+
+from __future__ import annotations
+
+from storagekit.blocks import CacheInfo
+from storagekit.driver import Stat, Traits, Upload
+from storagekit.errors import InvalidArgumentError, ObjectChangedError, OutcomeUnknownError
+from storagekit.settings import Settings
+from storagekit.storage import Storage, default
+from storagekit.version import __version__
+
+__all__ = [
+    "CacheInfo",
+    "InvalidArgumentError",
+    "ObjectChangedError",
+    "OutcomeUnknownError",
+    "Settings",
+    "Stat",
+    "Storage",
+    "Traits",
+    "Upload",
+    "__version__",
+    "copy",
+    "copyfile",
+    "exists",
+    "getmtime",
+    "getsize",
+    "glob",
+    "iglob",
+    "isdir",
+    "isfile",
+    "join",
+    "listdir",
+    "makedirs",
+    "mkdir",
+    "open",
+    "path_exists",
+    "remove",
+    "rename",
+    "replace",
+    "rmdir",
+    "rmtree",
+    "scandir",
+    "stat",
+    "touch",
+    "unlink",
+    "walk",
+]
+
+open = default.open
+
+listdir = default.listdir
+scandir = default.scandir
+walk = default.walk
+glob = default.glob
+iglob = default.iglob
+
+stat = default.stat
+exists = default.exists
+path_exists = default.path_exists
+isfile = default.isfile
+isdir = default.isdir
+getsize = default.getsize
+getmtime = default.getmtime
+
+mkdir = default.mkdir
+makedirs = default.makedirs
+rmdir = default.rmdir
+
+remove = default.remove
+unlink = default.unlink
+rmtree = default.rmtree
+rename = default.rename
+replace = default.replace
+copyfile = default.copyfile
+copy = default.copy
+touch = default.touch
+
+join = default.join

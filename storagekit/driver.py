@@ -83,6 +83,10 @@ class Traits:
 
     A trait is False unless the driver says otherwise. They are asked per location and options,
     because two servers that speak one protocol differ.
+
+    >>> import storagekit
+    >>> storagekit.Storage().traits("memory://box").implicit_directories
+    True
     """
 
     implicit_directories: bool = False
@@ -117,6 +121,13 @@ class Stat:
 
     Beside what drivers fill in, it answers to the names of ``os.stat_result``
     (https://docs.python.org/3/library/os.html#os.stat_result), so code written for files can use it.
+
+    >>> import storagekit
+    >>> with storagekit.open("memory://stat-example/key", "wb", options={"content_type": "text/csv"}) as f:
+    ...     _ = f.write(b"a,b")
+    >>> found = storagekit.stat("memory://stat-example/key")
+    >>> found.st_size, found.content_type, found.kind
+    (3, 'text/csv', 'file')
     """
 
     location: Location
@@ -191,7 +202,12 @@ def _text(value: object) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An upload that was begun and neither committed nor aborted; it is invisible, but it costs storage."""
+    """An upload that was begun and neither committed nor aborted; it is invisible, but it costs storage.
+
+    >>> import storagekit
+    >>> for upload in storagekit.Storage().uploads("s3://my-bucket/logs"):  # doctest: +SKIP
+    ...     print(upload.location, upload.upload_id, upload.started_ns)
+    """
 
     location: Location
     upload_id: str

@@ -24,6 +24,7 @@ __all__ = [
     "exists",
     "invalid",
     "is_a_directory",
+    "no_driver",
     "not_a_directory",
     "not_found",
     "os_error",
@@ -111,3 +112,8 @@ def not_a_directory(filename: object) -> OSError:
 def unsupported(filename: object, message: str) -> OSError:
     """``io.UnsupportedOperation`` with ``errno`` ENOTSUP and a filename; *message* says what to do instead."""
     return io.UnsupportedOperation(errno.ENOTSUP, message, str(filename))
+
+
+def no_driver(filename: object, message: str) -> OSError:
+    """``OSError`` with EPROTONOSUPPORT: no driver answers for this URL's scheme, and *message* says why."""
+    return os_error(errno.EPROTONOSUPPORT, filename, message)

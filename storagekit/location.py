@@ -71,6 +71,11 @@ class Location:
         return Location(self.scheme, self.container, self.prefix)
 
     @property
+    def bare(self) -> Location:
+        """This location without one trailing slash: the object that a directory of that name would stand beside."""
+        return Location(self.scheme, self.container, self.path.removesuffix("/"))
+
+    @property
     def name(self) -> str:
         """The last segment, without a directory's trailing slash; a container's own name at its root."""
         if not self.path:
@@ -122,8 +127,8 @@ def join_path(path: str, *paths: str) -> str:
         elif scheme_of(path) is None:
             path = os.path.join(path, part)
         elif part.startswith("/"):
-            location = parse_location(path)
-            path = f"{location.scheme}://{location.container}{part}"
+            scheme, _, rest = path.partition("://")
+            path = f"{scheme}://{rest.partition('/')[0]}{part}"
         else:
             path = path + part if path.endswith("/") else f"{path}/{part}"
     return path

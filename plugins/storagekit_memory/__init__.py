@@ -1,1 +1,1 @@
-
+"""The ``memory`` scheme: an object store that lives in one ``Storage`` and ends with it."""

@@ -1,0 +1,223 @@
+"""Writing one file: sealed, through a hidden file beside the target.
+
+A file is written under a name of its own (``.~storagekit-….partial``) in the folder where it is to stand, and gets
+its real name in one step when it is complete: by ``os.replace``, or by ``os.link`` where nothing may be there yet,
+which is the one way to publish under a name that exactly one of many can take. So nobody ever sees half
+a file, and a process that dies leaves the old one in place, and a partial file that listings pass over and
+``uploads()`` finds.
+
+Because the hidden file is made at the opening, a missing folder or a missing permission shows there. The rest
+follows the builtin ``open`` as closely as a replaced file can:
+
+* symbolic links are followed, and the file that they lead to is replaced, not the link; only the exclusive mode stops
+  at a link, as ``O_EXCL`` does;
+* a new file gets the mode that the umask leaves; an existing one keeps its mode, and its owner where we may give it;
+* a file that we may not write is refused, although its folder would let us replace it;
+* devices and fifos are written straight: there is nothing to replace, and what was written cannot be taken back.
+
+What a replaced file loses: its other hard links keep the old content, and extended attributes do not come along.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as _stat
+from secrets import token_hex
+
+from storagekit import errors
+from storagekit.driver import Absent, Body, Condition, ObjectWriter, Stat
+from storagekit.location import Location
+from storagekit_local.paths import os_path, reported, stat_of
+
+__all__ = ["FileWriter", "is_partial", "open_writer"]
+
+_PREFIX = ".~storagekit-"
+_SUFFIX = ".partial"
+
+# Large enough that handing a part to a thread is nothing beside writing it, small enough to hold several.
+PART_SIZE = 4 * 1024 * 1024
+
+# As many symbolic links in a row as Linux follows.
+_MAX_LINKS = 40
+
+
+def is_partial(name: str) -> bool:
+    """True for the name of a file that is being written, or was when its writer died."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
+def open_writer(location: Location, condition: Condition) -> FileWriter:
+    """Begin to write *location*; see the module's text for what happens to whatever is there."""
+    if condition is not None and not isinstance(condition, Absent):
+        raise errors.unsupported(location, "files cannot be replaced on a condition in one step; write without it")
+    exclusive = condition is not None
+    path = os_path(location)
+    with reported(location):
+        existing = _existing(path)
+        if existing and _stat.S_ISDIR(existing.st_mode) and (not exclusive or path.endswith("/")):
+            raise errors.is_a_directory(location)
+        if not exclusive and existing and not _stat.S_ISREG(existing.st_mode):
+            return StraightWriter(location, os.open(path, os.O_WRONLY))
+        return SealedWriter(location, _target(path, follow=not exclusive), None if exclusive else existing, exclusive)
+
+
+def _existing(path: str) -> os.stat_result | None:
+    """What is at *path*; None for nothing, as long as a file could be made there."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        if path.endswith("/"):  # only a directory can have this name
+            raise
+        return None
+
+
+def _target(path: str, *, follow: bool) -> str:
+    """Where a file written as *path* will stand: its folder, which must exist, free of links, and the name in it.
+
+    Not ``os.path.realpath`` of the whole, which takes ``missing/../name`` for ``name``.
+    """
+    for _ in range(_MAX_LINKS):
+        folder = os.path.realpath(os.path.dirname(path), strict=True)
+        path = os.path.join(folder, os.path.basename(path))
+        if not follow or not os.path.islink(path):
+            return path
+        path = os.path.join(folder, os.readlink(path))
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+class FileWriter(ObjectWriter):
+    """What the two ways of writing share: a descriptor, and parts that go to it."""
+
+    def __init__(self, location: Location, fd: int) -> None:
+        self._location = location
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """The descriptor that is written to."""
+        if self._fd < 0:
+            raise ValueError("write to a closed writer")
+        return self._fd
+
+    def part_size(self, number: int, /) -> int:
+        return PART_SIZE
+
+    def put(self, body: Body, /) -> Stat:
+        self.write_part(1, 0, body)
+        return self.commit()
+
+    def _close(self) -> None:
+        # Whatever close() says, the descriptor is gone: a second try could close somebody else's.
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class SealedWriter(FileWriter):
+    """Writes a hidden file and gives it its name at the end. Parts may come in any order, from any thread."""
+
+    def __init__(self, location: Location, target: str, existing: os.stat_result | None, exclusive: bool) -> None:
+        if existing and not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
+        self._target = target
+        self._exclusive = exclusive
+        self._partial = os.path.join(os.path.dirname(target), f"{_PREFIX}{token_hex(8)}{_SUFFIX}")
+        # What will be private must never have been open to others, not even while it was empty.
+        mode = 0o600 if existing else 0o666
+        super().__init__(location, os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
+        try:
+            if existing:
+                self._take_owner(existing)
+                self.take_mode(existing)
+        except BaseException:
+            self.abort()
+            raise
+
+    def take_mode(self, model: os.stat_result) -> None:
+        """Give the file the permission bits of *model*."""
+        os.fchmod(self._fd, _stat.S_IMODE(model.st_mode))
+
+    def _take_owner(self, model: os.stat_result) -> None:
+        """Give the file the owner and the group of *model*, or what we may of them."""
+        mine = os.fstat(self._fd)
+        if (mine.st_uid, mine.st_gid) == (model.st_uid, model.st_gid):
+            return
+        for owner in (model.st_uid, -1):  # only root gives files away, but a member may choose the group
+            try:
+                os.fchown(self._fd, owner, model.st_gid)
+                return
+            except PermissionError:
+                pass
+
+    def write_part(self, number: int, offset: int, body: Body, /) -> None:
+        fd = self.fileno()
+        with reported(self._location):
+            for buffer in body:
+                view = memoryview(buffer).cast("B")
+                while view:  # a write may be short: near a full disk, and beyond 2 GiB on Linux
+                    n = os.pwrite(fd, view, offset)
+                    offset += n
+                    view = view[n:]
+
+    def commit(self) -> Stat:
+        fd = self.fileno()
+        with reported(self._location):
+            # Before the name: after a power cut there is the old file or the new one, not an empty one.
+            os.fsync(fd)
+            found = os.fstat(fd)
+            self._close()
+            if self._exclusive:
+                self._link()
+            else:
+                os.replace(self._partial, self._target)
+        return stat_of(self._location, found)
+
+    def _link(self) -> None:
+        """Take the name if nobody has it."""
+        try:
+            os.link(self._partial, self._target)
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                hint = "creating exclusively needs a file system with hard links"
+                raise errors.os_error(errno.ENOTSUP, self._location, hint=hint) from error
+            raise
+        try:
+            os.unlink(self._partial)
+        except OSError:
+            pass  # the file is published, and that is what is to be said; listings hide the other name
+
+    def abort(self) -> None:
+        try:
+            self._close()
+        except OSError:
+            pass  # a delayed write that failed: it was to be thrown away
+        try:
+            os.unlink(self._partial)
+        except OSError:
+            pass  # published, removed before, or in a folder that is out of reach: listings hide it
+
+
+class StraightWriter(FileWriter):
+    """Writes to a device, a fifo or the like as it comes: nothing can be held back or taken back."""
+
+    ordered = True
+
+    def write_part(self, number: int, offset: int, body: Body, /) -> None:
+        fd = self.fileno()
+        with reported(self._location):
+            for buffer in body:
+                view = memoryview(buffer).cast("B")
+                while view:
+                    view = view[os.write(fd, view) :]
+
+    def commit(self) -> Stat:
+        with reported(self._location):
+            found = os.fstat(self.fileno())
+            self._close()
+        return stat_of(self._location, found)
+
+    def abort(self) -> None:
+        try:
+            self._close()
+        except OSError:
+            pass  # as above

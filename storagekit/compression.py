@@ -1,0 +1,163 @@
+"""Compression: a codec by name, or by the suffix of the path; nothing unless it is asked for.
+
+The codecs are the standard library's. Both directions are raw streams, so that the same C buffer and
+text layer stand on top as everywhere. Reading maps what damaged data raises to ``OSError`` with the
+filename. Writing is a raw stream *under* the buffer and *over* the sealed sink: it ends its format
+in ``finish``, which the sink's owner calls before it publishes, so the seal reaches through it.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
+
+from storagekit.errors import invalid, os_error
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+T = TypeVar("T")
+
+__all__ = ["CompressedSink", "DecompressedStream", "codec_for", "open_local"]
+
+_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
+_CODECS = ("gzip", "bz2", "xz")
+
+
+def codec_for(compression: str | None, filename: str) -> str | None:
+    """The codec that *compression* names, for ``"infer"`` the one that the suffix of *filename* names, or None.
+
+    >>> from storagekit.compression import codec_for
+    >>> codec_for("infer", "s3://bucket/log.gz"), codec_for(None, "s3://bucket/log.gz")
+    ('gzip', None)
+    """
+    if compression == "infer":
+        return next((codec for suffix, codec in _SUFFIXES.items() if filename.lower().endswith(suffix)), None)
+    if compression is not None and compression not in _CODECS:
+        raise invalid(
+            filename, f"unknown compression {compression!r}: expected 'infer', {', '.join(map(repr, _CODECS))}"
+        )
+    return compression
+
+
+def _codec_file(codec: str, file: IO[bytes], mode: str) -> IO[bytes]:
+    """The standard library's file object for *codec* over *file*; it does not close *file*."""
+    if codec == "gzip":
+        import gzip
+
+        return cast("IO[bytes]", gzip.GzipFile(filename="", mode=mode, fileobj=cast(BinaryIO, file)))
+    if codec == "bz2":
+        import bz2
+
+        return bz2.BZ2File(file, mode=cast(Any, mode))
+    import lzma
+
+    return lzma.LZMAFile(file, mode=mode)
+
+
+def _damaged() -> tuple[type[Exception], ...]:
+    """What the standard library's decoders raise for data that is not what it should be."""
+    import lzma
+    import zlib
+
+    return (EOFError, zlib.error, lzma.LZMAError)
+
+
+class DecompressedStream(io.RawIOBase):
+    """A raw stream of what *file* holds compressed; closing it closes *file*."""
+
+    mode = "rb"
+
+    def __init__(self, codec: str, file: IO[bytes], name: str) -> None:
+        self.name = name
+        self._codec = codec
+        self._file = file
+        self._decoder = _codec_file(codec, file, "rb")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._codec} {self.name!r}>"
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._guarded(lambda: self._decoder.read(len(view)))
+        view[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._guarded(lambda: self._decoder.seek(offset, whence))
+
+    def tell(self) -> int:
+        return self._decoder.tell()
+
+    def _guarded(self, step: Callable[[], T]) -> T:
+        try:
+            return step()
+        except _damaged() as error:
+            raise os_error(errno.EIO, self.name, f"not whole and undamaged {self._codec} data: {error}") from error
+        except OSError as error:
+            if error.errno is not None:
+                raise  # the store's own error, complete
+            raise os_error(errno.EIO, self.name, f"not whole and undamaged {self._codec} data: {error}") from error
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            try:
+                self._decoder.close()
+            finally:
+                self._file.close()
+
+
+class Mutable(Protocol):
+    """What a codec writes into: a sink that can be told that nothing of it will be published."""
+
+    def mute(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class CompressedSink(io.RawIOBase):
+    """A raw stream that compresses what is written into *sink*; ``finish`` writes the end of the format."""
+
+    mode = "wb"
+
+    def __init__(self, codec: str, sink: Mutable, name: str) -> None:
+        self.name = name
+        self._sink = sink
+        self._encoder = _codec_file(codec, cast("IO[bytes]", sink), "wb")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        return self._encoder.write(data)
+
+    def finish(self) -> None:
+        """Write what the codec still holds, and the end of its format."""
+        self._encoder.close()
+
+    def close(self) -> None:
+        """Close the sink, which publishes nothing by that. A codec that was not finished ends into the void."""
+        if not self.closed:
+            super().close()
+            self._sink.mute()
+            self._encoder.close()
+            self._sink.close()
+
+
+def open_local(path: Any, codec: str, mode: str, **text: Any) -> IO[Any]:
+    """A plain local path through the standard library's own ``gzip.open``, ``bz2.open`` or ``lzma.open``."""
+    import importlib
+
+    module = importlib.import_module({"gzip": "gzip", "bz2": "bz2", "xz": "lzma"}[codec])
+    binary = "b" in mode
+    return cast(
+        "IO[Any]", module.open(path, mode if binary else f"{mode.replace('t', '')}t", **({} if binary else text))
+    )

@@ -1,0 +1,568 @@
+"""Directories: what is at a path, and what lies below it.
+
+A driver is asked two kinds of question only: ``stat`` about exactly one key, and ``list`` about what
+starts with a prefix. What a *directory* is on a store without real ones is decided here, once for
+every driver:
+
+* ``p`` is a directory when some key starts with ``p/``; a marker, the empty object ``p/`` itself, is such a
+  key. That is one LIST of one key. A container is a directory.
+* A path with a trailing slash means the directory. The exception is a key that ends in a slash and holds
+  bytes: it is data, so it is a file under the empty name, and its path reads, stats and removes as one.
+* ``a`` may stand beside ``a/``. ``stat`` then speaks of the file; ``isdir`` and ``isfile`` both say yes.
+
+No question is answered "no" because the store refused to answer it: a missing permission is raised by
+``exists`` and its kin, where ``os.path`` would say False. A backup that skips what it may not see is no backup.
+
+Requests are counted: ``isfile`` is one HEAD, ``isdir`` one LIST, a scan the pages of its listing and no more
+unless it is empty. Only then a second question finds out which error is the right one, and whatever
+goes wrong with that question never replaces the answer that there is nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as _stat
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from types import TracebackType
+from typing import Any, AnyStr, Generic, NamedTuple, overload
+
+from storagekit import errors
+from storagekit.backend import Resource
+from storagekit.driver import Stat
+from storagekit.location import Location
+
+__all__ = [
+    "DirEntry",
+    "Scan",
+    "entries_below",
+    "exists",
+    "extend",
+    "find_object",
+    "getmtime",
+    "getsize",
+    "isdir",
+    "isfile",
+    "listdir",
+    "makedirs",
+    "mkdir",
+    "refuse_directory",
+    "rmdir",
+    "scandir",
+    "status",
+    "walk",
+]
+
+# A link that leads nowhere, or in a circle, is not there; that is how os.path sees it too.
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+# ---------------------------------------------------------------- one path
+
+
+def status(resource: Resource) -> Stat:
+    """What is at a path: the object at exactly that key, else the directory.
+
+    The ``Stat`` of a directory that only its keys imply has size 0 and no time; that of a marked one has the
+    marker's time. Raises ``FileNotFoundError``; ``NotADirectoryError`` for a file written with a trailing slash.
+    One request for a file, two for a directory.
+    """
+    location = resource.location
+    if not resource.traits.implicit_directories:
+        return _real_status(resource)
+    if location.is_root:
+        # The list of all containers always exists; whether a given container does, the driver knows.
+        return resource.stat() if location.container else Stat(location, "directory", 0)
+    if location.path.endswith("/"):
+        first = _first_below(resource)
+        if first is None:
+            raise _absent(resource)
+        return _directory_stat(resource, first)
+    try:
+        return resource.stat()
+    except FileNotFoundError:
+        first = _first_below(resource)
+        if first is None:
+            raise
+    return _directory_stat(resource, first)
+
+
+def exists(resource: Resource) -> bool:
+    """True for a file or a directory. Raises what hinders the answer, ``PermissionError`` above all."""
+    try:
+        status(resource)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def isfile(resource: Resource) -> bool:
+    """True where ``open`` would read something: one HEAD (one LIST for a path with a trailing slash)."""
+    location = resource.location
+    try:
+        if location.is_root:
+            return False
+        if location.path.endswith("/") and resource.traits.implicit_directories:
+            first = _first_below(resource)
+            return first is not None and _is_file(_directory_stat(resource, first))
+        found = _real_status(resource)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return _is_file(found)
+
+
+def isdir(resource: Resource) -> bool:
+    """True for a directory, by its marker or by any key below it: one LIST of one key."""
+    try:
+        if resource.traits.implicit_directories and not resource.location.is_root:
+            return _first_below(resource) is not None
+        return status(resource).is_directory
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def getsize(resource: Resource) -> int:
+    """The size in bytes; 0 for a directory.
+
+    Raises as ``status`` does, and ``io.UnsupportedOperation`` where the store cannot tell the size.
+    """
+    found = status(resource)
+    if found.size is None and not found.is_directory:
+        raise errors.unsupported(resource.location, "the store does not tell this object's size; read it to know")
+    return found.st_size
+
+
+def getmtime(resource: Resource) -> float:
+    """The time of the last change in seconds since the epoch, 0.0 where the store keeps none. Raises as ``status``."""
+    return status(resource).st_mtime
+
+
+def find_object(resource: Resource) -> Stat:
+    """The object that ``open`` would read at this path, for those who are about to read, copy or remove it.
+
+    ``IsADirectoryError`` where there is only a directory, ``NotADirectoryError`` for a file with a trailing
+    slash, else ``FileNotFoundError``. One request where the object is there. The request that tells a
+    directory from nothing does not change the answer when it fails.
+    """
+    location = resource.location
+    if location.is_root:
+        raise errors.is_a_directory(location)
+    if location.path.endswith("/"):
+        found = status(resource)
+    else:
+        try:
+            found = resource.stat()
+        except FileNotFoundError as missing:
+            if resource.traits.implicit_directories and _quietly(isdir, resource):
+                raise errors.is_a_directory(location) from missing
+            raise
+    if found.is_directory:
+        raise errors.is_a_directory(location)
+    return found
+
+
+def refuse_directory(resource: Resource) -> None:
+    """Refuse a path that means a directory by its name, for those who are about to write an object there.
+
+    ``NotADirectoryError`` for a file with a trailing slash, ``FileNotFoundError`` where nothing is there.
+    """
+    location = resource.location
+    if location.path.endswith("/"):
+        status(resource)
+    if location.is_root or location.path.endswith("/"):
+        raise errors.is_a_directory(location)
+
+
+def _real_status(resource: Resource) -> Stat:
+    """The driver's own answer, held to what a trailing slash means."""
+    location = resource.location
+    found = resource.stat()
+    if location.path.endswith("/") and not found.is_directory:
+        raise errors.not_a_directory(location)
+    return found
+
+
+def _is_file(found: Stat) -> bool:
+    """True for a regular file. A mode without a type, and no mode at all, is not held against it."""
+    return not found.is_directory and _stat.S_IFMT(found.st_mode) in (0, _stat.S_IFREG)
+
+
+def _is_marker(found: Stat, directory: Location) -> bool:
+    """True for the empty object whose key is the directory's own prefix."""
+    return _is_own(found, directory) and (found.is_directory or found.size == 0)
+
+
+def _is_own(found: Stat, directory: Location) -> bool:
+    """True for what stands at the directory's own prefix; containers have none, though their paths are equal."""
+    return found.location.path == directory.prefix != ""
+
+
+def _first_below(resource: Resource) -> Stat | None:
+    """Any one object whose key starts with the prefix; the marker, if there is one, on a sorted store."""
+    return next(resource.entries(recursive=True, limit=1), None)
+
+
+def _directory_stat(resource: Resource, first: Stat) -> Stat:
+    """The Stat of a directory of which *first* is known to be in it, or of the data under its empty name."""
+    location = resource.location
+    own = first if _is_own(first, location) else None
+    if own is None and not resource.traits.sorted_listing:
+        try:  # the marker sorts first, but here the first need not be the least
+            own = resource.at(location.directory).stat()
+        except FileNotFoundError:
+            pass
+    if own is None:
+        return Stat(location, "directory", 0)
+    if _is_marker(own, location):
+        return replace(own, location=location, kind="directory", size=0)
+    return own if location.path.endswith("/") else Stat(location, "directory", 0)
+
+
+def _quietly(question: Callable[[Resource], bool], resource: Resource) -> bool:
+    """The answer to a question asked only to choose between errors; no answer counts as no."""
+    try:
+        return question(resource)
+    except OSError:
+        return False
+
+
+def _absent(resource: Resource) -> OSError:
+    """The error for a directory that is not there: is it a file?"""
+    if _quietly(isfile, resource.at(resource.location.bare)):
+        return errors.not_a_directory(resource.location)
+    return errors.not_found(resource.location)
+
+
+# ---------------------------------------------------------------- one directory
+
+
+def extend(path: str, name: str) -> str:
+    """The path of *name* in the directory *path*; an empty name keeps its slash, or it would be the directory."""
+    base = path if path.endswith("/") else path + "/"
+    return base + name if name else base + "/"
+
+
+class DirEntry(Generic[AnyStr]):
+    """One entry of a scan, in the shape of ``os.DirEntry``.
+
+    *path* is the directory's path as it was given, a slash and *name*. The one path that ends in a slash
+    is that of a directory, or of data, whose name is empty.
+    """
+
+    __slots__ = ("_asked", "_found", "name", "path", "resource")
+
+    def __init__(self, resource: Resource, name: AnyStr, path: AnyStr, found: Stat) -> None:
+        self.resource = resource
+        """Where the entry is, for those who ask the driver about it."""
+        self.name: AnyStr = name
+        self.path: AnyStr = path
+        self._found = found
+        self._asked = False
+
+    def __fspath__(self) -> AnyStr:
+        return self.path
+
+    def __repr__(self) -> str:
+        return f"<DirEntry {self.name!r}>"
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """True for a directory; no request."""
+        return self._found.is_directory and (follow_symlinks or not self.is_symlink())
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """True for a file; no request, except for a symbolic link that the listing could not follow."""
+        if not self.is_symlink():
+            return _is_file(self._found)
+        if not follow_symlinks:
+            return False
+        if self._found.size is not None:
+            return _is_file(self._found)
+        try:
+            return _is_file(self.resource.stat())
+        except OSError as error:
+            if error.errno in _NOWHERE:
+                return False
+            raise
+
+    def is_symlink(self) -> bool:
+        """True for a symbolic link, which only stores with real files have."""
+        return bool(self._found.extra.get("symlink")) or _stat.S_ISLNK(self._found.st_mode)
+
+    def is_junction(self) -> bool:
+        """False: no store has junctions."""
+        return False
+
+    def inode(self) -> int:
+        """0: no store has inodes."""
+        return 0
+
+    def stat(self, *, follow_symlinks: bool = True) -> Stat:
+        """What the listing said; a file's missing size or time is asked for, in one request, once.
+
+        A link is always followed: a driver is asked about what can be read.
+        """
+        found = self._found
+        if not (self._asked or found.is_directory) and (found.size is None or found.modified_ns is None):
+            asked = self.resource.stat()
+            self._asked = True
+            # What the listing alone knows (that this is a link) stays known.
+            self._found = replace(asked, extra={**found.extra, **asked.extra})
+        return self._found
+
+
+class Scan(Iterator[DirEntry[AnyStr]]):
+    """The entries of one directory, lazily, page by page; a context manager, as ``os.scandir`` gives."""
+
+    def __init__(self, resource: Resource, path: AnyStr, found: Iterator[Stat]) -> None:
+        self._resource = resource
+        self._path = os.fsdecode(path)
+        # Names are of the type of the path, as in os.
+        self._kind: Callable[[str], AnyStr] = os.fsencode if isinstance(path, bytes) else str
+        self._found = found
+
+    def __next__(self) -> DirEntry[AnyStr]:
+        directory = self._resource.location
+        for found in self._found:
+            if not _is_marker(found, directory):
+                name, path = self._names(found.location)
+                return DirEntry(self._resource.at(found.location), self._kind(name), self._kind(path), found)
+        raise StopIteration
+
+    def __enter__(self) -> Scan[AnyStr]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _names(self, location: Location) -> tuple[str, str]:
+        """Name and path of an entry."""
+        prefix = self._resource.location.prefix
+        if location.is_root:  # a container, in the list of containers
+            return location.name, extend(self._path, location.name)
+        if location.path == prefix:  # data under the empty name, at the directory's own path with its slash
+            return "", self._path.removesuffix("/") + "/"
+        name = location.path[len(prefix) :].removesuffix("/")
+        return name, extend(self._path, name)
+
+    def close(self) -> None:
+        """End the scan; nothing more is asked of the store."""
+        self._found = iter(())
+
+
+@overload
+def scandir(resource: Resource, path: str | None = None) -> Scan[str]: ...
+
+
+@overload
+def scandir(resource: Resource, path: bytes) -> Scan[bytes]: ...
+
+
+@overload
+def scandir(resource: Resource, path: str | bytes | None) -> Scan[Any]: ...
+
+
+def scandir(resource: Resource, path: str | bytes | None = None) -> Scan[Any]:
+    """The entries of a directory, in the store's order, without the directory's own marker.
+
+    *path* is the URL as the user wrote it, which the entries' paths begin with; bytes give bytes. A file and
+    a directory of one name are two entries; a scan of the root without container gives the containers. Raises, at
+    the call, ``FileNotFoundError``, and ``NotADirectoryError`` for a file.
+    """
+    return Scan(resource, resource.location.url if path is None else path, entries_below(resource))
+
+
+def entries_below(resource: Resource, *, recursive: bool = False) -> Iterator[Stat]:
+    """What the driver lists below a directory, its marker included; its absence is raised at the call."""
+    location = resource.location
+    try:
+        found = resource.entries(recursive=recursive)
+        first = next(found, None)
+    except FileNotFoundError as missing:
+        if not location.is_root and _quietly(isfile, resource.at(location.bare)):
+            raise errors.not_a_directory(location) from missing
+        raise  # the driver's own words: it may be the container that is missing
+    if first is not None:
+        return chain((first,), found)
+    if not location.is_root:
+        if resource.traits.implicit_directories:
+            raise _absent(resource)
+        if not status(resource).is_directory:
+            raise errors.not_a_directory(location)
+    return iter(())
+
+
+def listdir(resource: Resource) -> list[str]:
+    """The names in a directory, sorted, each once. Raises as ``scandir`` does."""
+    with scandir(resource) as scan:
+        return sorted({entry.name for entry in scan})
+
+
+# ---------------------------------------------------------------- the tree
+
+
+class _Visit(NamedTuple):
+    """One directory that has been read."""
+
+    path: str
+    directories: list[str]
+    files: list[str]
+
+
+def walk(
+    resource: Resource,
+    top: str,
+    topdown: bool = True,
+    onerror: Callable[[OSError], object] | None = None,
+    followlinks: bool = False,
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Every directory below and with *top*, as ``os.walk`` yields them: path, names of directories, of files.
+
+    *top* is the URL of *resource* as the user wrote it. A name that is a file and a directory stands in both
+    lists. The names may be pruned in place where *topdown*. A missing top yields nothing; every other error is
+    raised, since a folder that may not be listed is not an empty one; with *onerror*, all are passed to it instead.
+
+    There is no recursion, so the depth of a tree is limited by nothing.
+    """
+    # Places still to be read, and bottom-up also visits that wait for those below them.
+    todo: list[_Visit | tuple[str, Resource]] = [(top, resource)]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, _Visit):
+            yield item.path, item.directories, item.files
+            continue
+        path, place = item
+        try:
+            visit, links = _visit(path, place)
+        except OSError as error:
+            if onerror is not None:
+                onerror(error)
+            elif place is not resource or not isinstance(error, FileNotFoundError):
+                raise
+            continue
+        if topdown:
+            yield visit.path, visit.directories, visit.files
+        else:
+            todo.append(visit)
+        for name in reversed(visit.directories):
+            if followlinks or name not in links:
+                below = extend(path, name)
+                # Parsed like any other URL, because a pruned list may also hold names that were added.
+                todo.append((below, resource.at(resource.backend.parse(below))))
+
+
+def _visit(path: str, place: Resource) -> tuple[_Visit, set[str]]:
+    """One directory's names, and which of its directories are links."""
+    visit = _Visit(path, [], [])
+    links = set()
+    with scandir(place, path) as scan:
+        for entry in scan:
+            if entry.is_dir():
+                visit.directories.append(entry.name)
+                if entry.is_symlink():
+                    links.add(entry.name)
+            else:
+                visit.files.append(entry.name)
+    return visit, links
+
+
+# ---------------------------------------------------------------- making and removing
+
+
+def mkdir(resource: Resource, mode: int = 0o777) -> None:
+    """Make one directory, whose parent must exist; *mode* means something to stores with permissions.
+
+    Raises ``FileExistsError`` for a file or directory of that name, ``FileNotFoundError`` or
+    ``NotADirectoryError`` about the parent, ``io.UnsupportedOperation`` for a container and on stores that keep
+    no empty directory.
+    """
+    _refuse_container(resource)
+    if resource.traits.implicit_directories:
+        _refuse_existing(resource)
+        parent = resource.at(resource.location.parent)
+        if not parent.location.is_root and not isdir(parent):
+            raise _absent_parent(resource, parent)
+    _make(resource, mode)
+
+
+def makedirs(resource: Resource, mode: int = 0o777, exist_ok: bool = False) -> None:
+    """Make a directory and every missing one above it; *mode* is for the last, the others get the default.
+
+    Each new level is marked, so it stays when what is put below it goes again.
+    Raises ``FileExistsError`` for a file of that name, and for a directory unless *exist_ok*; ``NotADirectoryError``
+    where a file is in the way; ``io.UnsupportedOperation`` as ``mkdir``.
+    """
+    if isdir(resource):
+        if exist_ok:
+            return
+        raise errors.exists(resource.location)
+    _refuse_container(resource)
+    if isfile(resource.at(resource.location.bare)):
+        raise errors.exists(resource.location)
+    missing = [resource]
+    while not (above := resource.at(missing[-1].location.parent)).location.is_root and not isdir(above):
+        if isfile(above.at(above.location.bare)):
+            raise errors.not_a_directory(resource.location)
+        missing.append(above)
+    for level in reversed(missing):
+        try:
+            _make(level, mode if level is resource else 0o777)
+        except FileExistsError:
+            # Another was faster. Above the target that is as good; at the target it is what exist_ok is about.
+            if level is resource and not (exist_ok and isdir(resource)):
+                raise
+
+
+def rmdir(resource: Resource) -> None:
+    """Remove an empty directory: its marker, which is all that there is of it.
+
+    Raises ``OSError`` (ENOTEMPTY), ``FileNotFoundError``, ``NotADirectoryError`` for a file, and
+    ``io.UnsupportedOperation`` for a container.
+    """
+    location = resource.location
+    if location.is_root:
+        raise errors.unsupported(location, "a container is not removed through a path: use the store's own tools")
+    if resource.traits.implicit_directories:
+        found = list(resource.entries(recursive=True, limit=2))
+        if not found:
+            raise _absent(resource)
+        if len(found) > 1 or not _is_marker(found[0], location):
+            raise errors.os_error(errno.ENOTEMPTY, location)
+    elif not status(resource).is_directory:
+        raise errors.not_a_directory(location)
+    try:
+        resource.backend.delete(location.directory, resource.options)
+    except OSError as error:
+        error.filename = location.url  # as the user wrote it, not as the driver was asked
+        raise
+
+
+def _make(resource: Resource, mode: int) -> None:
+    if not resource.traits.empty_directories:
+        raise errors.unsupported(
+            resource.location,
+            "this store keeps no empty directory; write a file below it, which needs no directory made before",
+        )
+    resource.backend.make_directory(resource.location, resource.options, mode)
+
+
+def _refuse_container(resource: Resource) -> None:
+    location = resource.location
+    if location.is_root:
+        if exists(resource):
+            raise errors.exists(location)
+        raise errors.unsupported(location, "a container is not made through a path: use the store's own tools")
+
+
+def _refuse_existing(resource: Resource) -> None:
+    if isdir(resource) or isfile(resource.at(resource.location.bare)):
+        raise errors.exists(resource.location)
+
+
+def _absent_parent(resource: Resource, parent: Resource) -> OSError:
+    if _quietly(isfile, parent.at(parent.location.bare)):
+        return errors.not_a_directory(resource.location)
+    return errors.not_found(resource.location, hint="its parent does not exist (makedirs makes both)")

@@ -1,0 +1,182 @@
+"""Engine: what a Storage owns, and how a path finds its driver.
+
+One engine has one set of settings, one registry of drivers, one block cache, one pool of threads and one
+reaper; two engines share nothing. Making one costs microseconds: drivers are imported and threads started
+when they are needed.
+
+*Fork.* Every live engine is prepared for ``os.fork``: its cache lock is held across the fork, so that the child finds
+the cache whole; in the child the threads are gone, pending blocks are given up, and drivers drop the
+connections that now belong to the parent.
+
+*Exit.* Writers that are still open when the interpreter exits are aborted, in the main thread, by ``atexit``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from dataclasses import replace
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from storagekit.backend import Resource
+from storagekit.blocks import BlockCache, CacheInfo
+from storagekit.driver import Options
+from storagekit.errors import invalid
+from storagekit.files import Streams
+from storagekit.location import scheme_of
+from storagekit.registry import Registry
+from storagekit.settings import Settings
+from storagekit.transfers import Reaper, Transfers
+
+__all__ = ["AnyPath", "Engine"]
+
+AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+"""What the functions of ``os`` take for a path, URLs among it."""
+
+
+class Engine:
+    """Settings, drivers, cache and threads. ``Storage`` adds the functions."""
+
+    def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
+        self.settings = replace(settings or Settings(), **changes)
+        self._registry = Registry(self.settings)
+        self._transfers = Transfers(self.settings.threads)
+        self._reaper = Reaper()
+        self._cache = BlockCache(self.settings.cache_bytes, self._transfers, self._reaper)
+        self._streams = Streams(self.settings, self._transfers, self._cache, self._reaper)
+        self._closed = False
+        _live.add(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.settings!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up unfinished writers, end the threads, close the drivers and forget every block.
+
+        Nothing can be opened through it afterwards (``ValueError``). Open readers can go on with what is cached.
+        """
+        self._closed = True
+        self._reaper.give_up()
+        self._transfers.close()
+        self._registry.close()
+        self._cache.clear()
+
+    def cache_info(self) -> CacheInfo:
+        """What the block cache has done and holds: hits, misses, requests, bytes fetched and cached.
+
+        >>> import storagekit
+        >>> storagekit.Storage(cache_bytes=1 << 20).cache_info().budget
+        1048576
+        """
+        return self._cache.info()
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        for prefix, options in self.settings.options.items():
+            scheme = prefix.partition("://")[0]
+            if self._registry.backend(scheme, prefix).has_secret(options):
+                raise TypeError(f"cannot pickle a Storage whose options for {prefix!r} hold a secret")
+        return type(self), (self.settings,)
+
+    # -- from a path to a resource ------------------------------------------------------------------------
+
+    def _resource(self, path: AnyPath | int, options: Options | None) -> Resource | None:
+        """What a URL names; None for a plain local path or a file descriptor, which the builtins take as they are."""
+        text = _url_text(path)
+        scheme = scheme_of(text) if text is not None else None
+        if text is None or scheme is None:
+            if options:
+                raise invalid(path, "options are for URLs; a plain local path or a file descriptor takes none")
+            if isinstance(path, PurePath):
+                self._refuse_collapsed(path)
+            return None
+        if self._closed:
+            raise ValueError("this Storage is closed")
+        backend = self._registry.backend(scheme, text)
+        given = self.settings.options_for(scheme, text, options)
+        backend.check_options(given, text)
+        return Resource(backend, backend.parse(text), given)
+
+    def _url(self, path: AnyPath, options: Options | None) -> Resource:
+        """What a URL names, for operations that plain local paths do not have."""
+        resource = self._resource(path, options)
+        if resource is None:
+            raise invalid(path, "expected a URL such as s3://bucket/key, not a plain local path")
+        return resource
+
+    def _pair(
+        self, source: AnyPath, target: AnyPath, options: Options | None
+    ) -> tuple[Resource | None, Resource | None]:
+        """Two paths of one call. Each driver gets the options that it knows; one that none knows is refused."""
+        ends = [self._resource(path, None) for path in (source, target)]
+        stores = [end for end in ends if end is not None]
+        for name in options or {}:
+            if not stores:
+                raise invalid(source, "options are for URLs; plain local paths take none")
+            if not any(name in end.backend.known_options for end in stores):
+                stores[0].backend.check_options({name: None}, stores[0].location)
+        resolved = []
+        for path, end in zip((source, target), ends, strict=True):
+            known = {} if end is None else {k: v for k, v in (options or {}).items() if k in end.backend.known_options}
+            resolved.append(self._resource(path, known) if known else end)
+        return resolved[0], resolved[1]
+
+    def _refuse_collapsed(self, path: PurePath) -> None:
+        """``pathlib`` turns ``s3://b/k`` into ``s3:/b/k``, which would quietly be a local file of that name."""
+        scheme, colon, rest = str(path).partition(":/")
+        if colon and len(scheme) > 1 and "/" not in scheme and rest and self._registry.knows(scheme.lower()):
+            raise invalid(path, f"pathlib collapses the slashes of a URL; pass the string '{scheme}://{rest}' instead")
+
+
+def _url_text(path: object) -> str | None:
+    """*path* as text, where it may be a URL; whatever the builtins would refuse is left for them to refuse."""
+    if isinstance(path, os.PathLike):
+        path = os.fspath(path)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    return path if isinstance(path, str) and "://" in path else None
+
+
+_live: weakref.WeakSet[Engine] = weakref.WeakSet()
+_forking: list[Engine] = []
+
+
+def _before_fork() -> None:
+    _forking.extend(_live)
+    for engine in _forking:
+        engine._cache.lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    for engine in _forking:
+        engine._cache.lock.release()
+    _forking.clear()
+
+
+def _after_fork_in_child() -> None:
+    for engine in _forking:
+        engine._cache.reset_after_fork()
+        engine._transfers.reset_after_fork()
+        engine._reaper.reset_after_fork()
+        engine._registry.reset_after_fork()
+    _forking.clear()
+
+
+def _at_exit() -> None:
+    for engine in list(_live):
+        engine._reaper.at_exit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

@@ -1,0 +1,86 @@
+"""Fallbacks: what a driver left out, done with what it has, or refused loudly.
+
+One object of this class is registered behind each driver (``trylast``), so pluggy reaches it only
+when the driver does not implement a hook. ``copy`` and ``rename`` have no fallback here: they
+need streams and threads, and ``changes`` does them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from storagekit.driver import Option, Options, Stat, Traits, Upload
+from storagekit.errors import unsupported
+from storagekit.hookspecs import hookimpl
+from storagekit.location import Location, parse_location
+
+__all__ = ["Fallbacks"]
+
+
+class Fallbacks:
+    """The optional hooks, out of the required ones of the same driver."""
+
+    def __init__(self, hooks: Any, driver: str) -> None:
+        self._hooks = hooks
+        self._driver = driver
+
+    def _refuse(self, what: str, where: object) -> OSError:
+        return unsupported(where, f"the driver {self._driver} cannot {what}")
+
+    @hookimpl(trylast=True)
+    def known_options(self) -> Sequence[Option]:
+        return ()
+
+    @hookimpl(trylast=True)
+    def traits(self) -> Traits:
+        # What a flat list of keys amounts to; every other promise must be the driver's own.
+        return Traits(implicit_directories=True)
+
+    @hookimpl(trylast=True)
+    def parse(self, url: str) -> Location:
+        return parse_location(url)
+
+    @hookimpl(trylast=True)
+    def delete(self, location: Location) -> Literal[True]:
+        raise self._refuse("remove anything (it has no delete hook, or answered None)", location)
+
+    @hookimpl(trylast=True)
+    def delete_many(self, locations: Sequence[Location], options: Options) -> Sequence[tuple[Location, OSError]]:
+        failed = []
+        for location in locations:
+            try:
+                self._hooks.delete(location=location, options=options, condition=None)
+            except OSError as error:
+                failed.append((location, error))
+        return failed
+
+    @hookimpl(trylast=True)
+    def make_directory(self, location: Location, options: Options) -> Literal[True]:
+        writer = self._hooks.open_write(location=location.directory, options=options, condition=None)
+        try:
+            writer.put([])
+        except BaseException:
+            writer.abort()
+            raise
+        return True
+
+    @hookimpl(trylast=True)
+    def touch(self, stat: Stat, options: Options) -> Stat:
+        raise self._refuse("renew the time of an existing object", stat.location)
+
+    @hookimpl(trylast=True)
+    def uploads(self, location: Location) -> Iterator[Upload]:
+        raise self._refuse("tell unfinished uploads", location)
+
+    @hookimpl(trylast=True)
+    def abort_upload(self, upload: Upload) -> Literal[True]:
+        raise self._refuse("abort uploads", upload.location)
+
+    @hookimpl(trylast=True)
+    def presign(self, location: Location) -> str:
+        raise self._refuse("presign URLs", location)
+
+    @hookimpl(trylast=True)
+    def diagnose(self, location: Location) -> Sequence[str]:
+        raise self._refuse("diagnose itself", location)

@@ -1,0 +1,201 @@
+"""Files: ``open``, from mode to raw stream, codec, buffer and text layer.
+
+``Streams`` is what opening needs of a ``Storage``: its settings, threads, cache and reaper. It opens binary readers
+and writers for whoever copies bytes, and ``open_url`` puts the layers of the builtin ``open`` on top of them
+(https://docs.python.org/3/library/functions.html#open). A plain local path never comes here.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+from storagekit import directories
+from storagekit.backend import Resource
+from storagekit.blocks import BlockCache
+from storagekit.compression import CompressedSink, DecompressedStream, codec_for
+from storagekit.driver import Absent
+from storagekit.errors import changed, exists, invalid, is_a_directory, not_a_directory, unsupported
+from storagekit.modes import Mode, parse_mode
+from storagekit.reading import BufferedReader, ReadStream
+from storagekit.settings import BLOCK_SIZE, Settings
+from storagekit.transfers import Reaper, Transfers
+from storagekit.writing import BinaryWriter, PartSender, TextWriter, WriteSink
+
+__all__ = ["Streams", "check_same_version", "open_url"]
+
+# Small writes are gathered to this before they reach Python code; larger ones pass the buffer by.
+WRITE_BUFFER = 256 * 1024
+
+Recipe = Callable[[], tuple[Any, ...]]
+
+
+def _no_recipe() -> tuple[Any, ...]:
+    raise TypeError("this handle cannot be pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Opens binary streams with one Storage's settings, threads, cache and reaper."""
+
+    settings: Settings
+    transfers: Transfers
+    cache: BlockCache
+    reaper: Reaper
+
+    def open_raw(self, resource: Resource, *, buffered: bool = True) -> ReadStream:
+        """The raw stream over an object; the errors of ``open`` where there is none."""
+        self.reaper.poke()
+        location = resource.location
+        if location.is_root:
+            raise is_a_directory(location)
+        try:
+            reader = resource.backend.open_read(location, resource.options, head=BLOCK_SIZE)
+        except FileNotFoundError as missing:
+            _explain(resource, missing)
+            raise
+        if location.path.endswith("/") and not reader.stat.size:
+            reader.close()  # a marker holds nothing; a key with a slash that holds bytes is data
+            raise is_a_directory(location)
+        return ReadStream(reader, self.cache, self.reaper, buffered=buffered)
+
+    def open_reader(
+        self, resource: Resource, *, buffer_size: int = BLOCK_SIZE, recipe: Recipe = _no_recipe
+    ) -> io.BufferedReader:
+        """A binary reader over an object, or the store's own file object where it has real files.
+
+        With *buffer_size* 0 it is the raw stream.
+        """
+        file = resource.backend.open_file(resource.location, resource.options, buffer_size)
+        if file is not None:
+            return cast(io.BufferedReader, file)
+        raw = self.open_raw(resource, buffered=buffer_size > 0)
+        return BufferedReader(raw, buffer_size, recipe) if buffer_size else cast(io.BufferedReader, raw)
+
+    def open_sink(self, resource: Resource, *, exclusive: bool = False) -> WriteSink:
+        """The sealed raw sink for a new object."""
+        location = resource.location
+        directories.refuse_directory(resource)
+        if exclusive:
+            # Early, so that nobody writes for an hour in vain; what decides is the condition at the commit.
+            _refuse_existing(resource)
+        writer = resource.backend.open_write(location, resource.options, Absent() if exclusive else None)
+        sender = PartSender(writer, location.url, self.transfers, self.reaper, self.settings.write_bytes)
+        return WriteSink(sender)
+
+    def open_writer(
+        self, resource: Resource, *, exclusive: bool = False, codec: str | None = None, buffer_size: int = WRITE_BUFFER
+    ) -> BinaryWriter:
+        """A buffered binary writer that publishes at its successful ``close`` and never otherwise."""
+        sink = self.open_sink(resource, exclusive=exclusive)
+        raw: io.RawIOBase = sink
+        if codec is not None:
+            raw = CompressedSink(codec, sink, sink.name)
+            sink.finishing.append(raw)
+        return BinaryWriter(raw, sink, buffer_size)
+
+
+def _refuse_existing(resource: Resource) -> None:
+    try:
+        resource.stat()
+    except FileNotFoundError:
+        return
+    raise exists(resource.location)
+
+
+def _explain(resource: Resource, missing: FileNotFoundError) -> None:
+    """Raise a better error for a missing object, where it is a directory or a path through a file. Asked only
+    after the store said that it is missing, and a failure of the asking never takes the place of that answer."""
+    location = resource.location
+    try:
+        directory = directories.isdir(resource)
+        through_file = location.path.endswith("/") and directories.isfile(resource.at(location.bare))
+    except OSError:
+        return
+    if directory:
+        raise is_a_directory(location) from missing
+    if through_file:
+        raise not_a_directory(location) from missing
+
+
+def check_same_version(file: Any, identity: str | None, offset: int) -> Any:
+    """Finish un-pickling a reader: it must be the version that was pickled; then go to its offset."""
+    if file.stat.identity != identity:
+        file.close()
+        raise changed(file.name, "The object changed between pickling the file and opening it again")
+    file.seek(offset)
+    return file
+
+
+def open_url(
+    streams: Streams,
+    resource: Resource,
+    mode: str,
+    buffering: int,
+    encoding: str | None,
+    errors: str | None,
+    newline: str | None,
+    compression: str | None,
+    recipe: Recipe,
+) -> IO[Any]:
+    """Open an object as the builtin ``open`` opens a file; the object types are ours, the layers the same."""
+    url = resource.location.url
+    parsed = parse_mode(mode, url)
+    if parsed.action == "a" or parsed.update:
+        raise unsupported(url, f"mode {mode!r} is not supported on {resource.location.scheme}:// yet; use r, w or x")
+    _check_layers(parsed, buffering, encoding, errors, newline, url)
+    codec = codec_for(compression, url)
+    text = {"encoding": encoding or "utf-8", "errors": errors, "newline": newline, "line_buffering": buffering == 1}
+    size = buffering if buffering > 1 else None
+    if parsed.writing:
+        # buffering=0 is the same here: nothing is visible before close, so nobody can see a buffer.
+        return _open_to_write(streams, resource, parsed, mode, codec, size or WRITE_BUFFER, text)
+    unbuffered = buffering == 0 and codec is None
+    reader = streams.open_reader(resource, buffer_size=0 if unbuffered else size or BLOCK_SIZE, recipe=recipe)
+    if codec is not None:
+        reader = io.BufferedReader(DecompressedStream(codec, reader, url), size or BLOCK_SIZE)
+    if parsed.binary:
+        return reader
+    try:
+        layer = io.TextIOWrapper(reader, **text)  # type: ignore[arg-type]
+    except BaseException:
+        reader.close()
+        raise
+    layer.mode = mode  # type: ignore[misc]
+    return layer
+
+
+def _open_to_write(
+    streams: Streams,
+    resource: Resource,
+    parsed: Mode,
+    mode: str,
+    codec: str | None,
+    size: int,
+    text: dict[str, Any],
+) -> IO[Any]:
+    writer = streams.open_writer(resource, exclusive=parsed.action == "x", codec=codec, buffer_size=size)
+    if parsed.binary:
+        return writer
+    try:
+        # Never the platform's line ends: an object is read on every platform.
+        layer = TextWriter(writer, **{**text, "newline": "\n" if text["newline"] is None else text["newline"]})
+    except BaseException:
+        writer.discard()
+        raise
+    layer.mode = mode  # type: ignore[misc]
+    return layer
+
+
+def _check_layers(
+    mode: Mode, buffering: int, encoding: str | None, errors: str | None, newline: str | None, url: str
+) -> None:
+    """The builtin's own rules about which arguments go with which mode."""
+    if mode.binary:
+        for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
+            if value is not None:
+                raise invalid(url, f"binary mode doesn't take {'an' if name != 'newline' else 'a'} {name} argument")
+    elif buffering == 0:
+        raise invalid(url, "can't have unbuffered text I/O")

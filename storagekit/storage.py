@@ -1,0 +1,580 @@
+"""Storage: every public function, as a method.
+
+Each has the signature of its namesake in ``os``, ``os.path``, ``shutil`` or ``glob``, and keyword-only extras. A plain
+local path or a file descriptor goes to that namesake untouched; a URL goes to the driver of its scheme.
+``bytes`` paths give ``bytes`` results. The module functions of ``storagekit`` are the methods of
+``default``, whose settings come from the environment.
+
+The examples use ``memory://``, which needs no server; they read the same with ``s3://``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import glob as _glob
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from typing import IO, Any, cast
+
+from storagekit import changes, directories, files, globbing
+from storagekit.compression import codec_for, open_local
+from storagekit.driver import Options, Traits, Upload
+from storagekit.engine import AnyPath, Engine
+from storagekit.location import join_path, scheme_of
+from storagekit.settings import Settings
+
+__all__ = ["Storage", "default"]
+
+
+class Storage(Engine):
+    """The functions of this library over one set of settings, drivers, cache and threads.
+
+    *settings* is a ``Settings``; *changes* are single settings by name. A ``Storage`` is a context manager that
+    closes itself; two share nothing, so the ``memory://`` of one is not that of another.
+
+    >>> import storagekit
+    >>> with storagekit.Storage(cache_bytes=64 << 20) as storage:
+    ...     with storage.open("memory://box/hello.txt", "w") as f:
+    ...         _ = f.write("hello")
+    ...     storage.listdir("memory://box")
+    ['hello.txt']
+    """
+
+    # ---------------------------------------------------------------- open
+
+    def open(
+        self,
+        file: AnyPath | int,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        closefd: bool = True,
+        opener: Callable[[str, int], int] | None = None,
+        *,
+        compression: str | None = None,
+        options: Options | None = None,
+    ) -> IO[Any]:
+        """Open a file or an object, as the builtin ``open`` does (modes ``r``, ``w`` and ``x``, binary and text).
+
+        Nothing is visible before a successful ``close()``; leaving ``with`` by an exception, ``discard()``, garbage
+        collection and the interpreter's exit publish nothing. ``x`` is decided atomically at ``close()``. Text is
+        UTF-8 unless *encoding* says otherwise, and is written with ``\\n`` on every platform. *compression* is
+        ``"gzip"``, ``"bz2"``, ``"xz"`` or ``"infer"`` (by suffix). *options* go to the URL's driver; *closefd* and
+        *opener* are for local paths.
+
+        Raises ``FileNotFoundError``, ``IsADirectoryError``, ``FileExistsError`` (``x``), ``PermissionError``;
+        ``io.UnsupportedOperation`` for ``a`` and ``+`` on a URL. While reading: ``ObjectChangedError`` when the
+        object is no longer the version that was opened.
+
+        >>> import storagekit
+        >>> with storagekit.open("memory://open/notes.txt", "w") as f:
+        ...     _ = f.write("first\\nsecond\\n")
+        >>> with storagekit.open("memory://open/notes.txt") as f:
+        ...     [line.strip() for line in f]
+        ['first', 'second']
+        """
+        resource = self._resource(file, options)
+        if resource is None:
+            codec = None if compression is None else codec_for(compression, os.fsdecode(cast(AnyPath, file)))
+            if codec is not None:
+                return open_local(file, codec, mode, encoding=encoding, errors=errors, newline=newline)
+            return builtins.open(
+                cast(Any, file), mode, buffering, encoding, errors, newline, closefd=closefd, opener=opener
+            )
+        url, given = resource.location.url, resource.options
+
+        def recipe() -> tuple[Any, ...]:
+            if resource.backend.has_secret(given):
+                raise TypeError(f"cannot pickle a reader of {url!r}: its options hold a secret")
+            return _reopen, self, url, given, buffering
+
+        return files.open_url(self._streams, resource, mode, buffering, encoding, errors, newline, compression, recipe)
+
+    # ---------------------------------------------------------------- what is there
+
+    def listdir(self, path: AnyPath | int = ".", *, options: Options | None = None) -> list[Any]:
+        """The names in a directory, sorted, each once (a plain local path: in the system's order).
+
+        Raises ``FileNotFoundError``; ``NotADirectoryError`` for a file.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://listdir/a/one"); storagekit.touch("memory://listdir/a/b/two")
+        >>> storagekit.listdir("memory://listdir/a")
+        ['b', 'one']
+        """
+        resource = self._resource(path, options)
+        if resource is None:
+            return os.listdir(cast(Any, path))
+        return [_like(path, name) for name in directories.listdir(resource)]
+
+    def scandir(self, path: AnyPath | int = ".", *, options: Options | None = None) -> Any:
+        """The entries of a directory, lazily, each with ``name``, ``path``, ``is_dir()``, ``is_file()``, ``stat()``.
+
+        An iterator and a context manager, as ``os.scandir`` gives; on a store, sizes and times come with the
+        listing, so ``stat()`` costs no request. Raises as ``listdir`` does, at the call.
+
+        >>> import storagekit
+        >>> with storagekit.open("memory://scandir/five", "wb") as f:
+        ...     _ = f.write(b"12345")
+        >>> with storagekit.scandir("memory://scandir") as entries:
+        ...     [(entry.name, entry.is_file(), entry.stat().st_size) for entry in entries]
+        [('five', True, 5)]
+        """
+        resource = self._resource(path, options)
+        if resource is None:
+            return os.scandir(cast(Any, path))
+        return directories.scandir(resource, cast("str | bytes", os.fspath(cast(AnyPath, path))))
+
+    def walk(
+        self,
+        top: AnyPath,
+        topdown: bool = True,
+        onerror: Callable[[OSError], object] | None = None,
+        followlinks: bool = False,
+        *,
+        options: Options | None = None,
+    ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+        """Every directory below and with *top*: its path, the names of directories, the names of files.
+
+        As ``os.walk``; but on a store every error other than a missing *top* is raised, unless *onerror* is given.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://walk/a/b/two"); storagekit.touch("memory://walk/a/one")
+        >>> list(storagekit.walk("memory://walk/a"))
+        [('memory://walk/a', ['b'], ['one']), ('memory://walk/a/b', [], ['two'])]
+        """
+        resource = self._resource(top, options)
+        if resource is None:
+            return os.walk(cast(Any, top), topdown, cast(Any, onerror), followlinks)
+        walk = directories.walk(resource, os.fsdecode(top), topdown, onerror, followlinks)
+        return walk if isinstance(_like(top, ""), str) else _walk_in_bytes(walk)
+
+    def glob(
+        self,
+        pathname: AnyPath,
+        *,
+        root_dir: AnyPath | None = None,
+        dir_fd: int | None = None,
+        recursive: bool = False,
+        include_hidden: bool = False,
+        options: Options | None = None,
+    ) -> list[Any]:
+        """The paths that match a pattern with ``*``, ``?``, ``[…]`` and, with *recursive*, ``**``; as ``glob.glob``.
+
+        >>> import storagekit
+        >>> for name in ("a.txt", "b.csv", "c/d.txt"):
+        ...     storagekit.touch(f"memory://glob/{name}")
+        >>> storagekit.glob("memory://glob/**/*.txt", recursive=True)
+        ['memory://glob/a.txt', 'memory://glob/c/d.txt']
+        """
+        return list(
+            self.iglob(
+                pathname,
+                root_dir=root_dir,
+                dir_fd=dir_fd,
+                recursive=recursive,
+                include_hidden=include_hidden,
+                options=options,
+            )
+        )
+
+    def iglob(
+        self,
+        pathname: AnyPath,
+        *,
+        root_dir: AnyPath | None = None,
+        dir_fd: int | None = None,
+        recursive: bool = False,
+        include_hidden: bool = False,
+        options: Options | None = None,
+    ) -> Iterator[Any]:
+        """As ``glob``, lazily.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://iglob/a.txt")
+        >>> next(storagekit.iglob("memory://iglob/*.txt"))
+        'memory://iglob/a.txt'
+        """
+        pattern, base = os.fsdecode(pathname), os.fsdecode(root_dir or "")
+        if scheme_of(pattern) is None and scheme_of(base) is None:
+            self._resource(pathname, options)  # refuses options, and a pathlib.Path that was a URL
+            return _glob.iglob(
+                cast(Any, pathname),
+                root_dir=cast(Any, root_dir),
+                dir_fd=dir_fd,
+                recursive=recursive,
+                include_hidden=include_hidden,
+            )
+        found = globbing.iglob(
+            lambda url: self._url(url, options),
+            pattern,
+            root_dir=base or None,
+            dir_fd=dir_fd,
+            recursive=recursive,
+            include_hidden=include_hidden,
+        )
+        return (_like(pathname, path) for path in found)
+
+    # ---------------------------------------------------------------- one path
+
+    def stat(self, path: AnyPath | int, *, options: Options | None = None) -> Any:
+        """What is known of a file or directory: ``st_size``, ``st_mtime``, ``st_mode`` …, as ``os.stat`` gives.
+
+        On a store it is a ``Stat``, which also has ``etag``, ``version_id``, ``storage_class``, ``content_type`` and
+        ``metadata``. Where ``a`` is an object beside ``a/``, it speaks of the object. Raises ``FileNotFoundError``.
+
+        >>> import storagekit
+        >>> with storagekit.open("memory://stat/five", "wb") as f:
+        ...     _ = f.write(b"12345")
+        >>> storagekit.stat("memory://stat/five").st_size
+        5
+        """
+        resource = self._resource(path, options)
+        return os.stat(cast(Any, path)) if resource is None else directories.status(resource)
+
+    def exists(self, path: AnyPath | int, *, options: Options | None = None) -> bool:
+        """True for a file or a directory.
+
+        On a store "not allowed to know" is not "no": whatever hinders the answer is raised.
+
+        >>> import storagekit
+        >>> storagekit.exists("memory://exists/nothing")
+        False
+        """
+        resource = self._resource(path, options)
+        return os.path.exists(cast(Any, path)) if resource is None else directories.exists(resource)
+
+    def path_exists(self, path: AnyPath | int, *, options: Options | None = None) -> bool:
+        """Another name of ``exists``.
+
+        >>> import storagekit
+        >>> storagekit.path_exists("memory://exists/nothing")
+        False
+        """
+        return self.exists(path, options=options)
+
+    def isfile(self, path: AnyPath | int, *, options: Options | None = None) -> bool:
+        """True for a file or an object; False with a trailing slash. Raises as ``exists`` does.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://isfile/a/b")
+        >>> storagekit.isfile("memory://isfile/a/b"), storagekit.isfile("memory://isfile/a")
+        (True, False)
+        """
+        resource = self._resource(path, options)
+        return os.path.isfile(cast(Any, path)) if resource is None else directories.isfile(resource)
+
+    def isdir(self, path: AnyPath | int, *, options: Options | None = None) -> bool:
+        """True for a directory: a marker, a key below it, or a container. Raises as ``exists`` does.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://isdir/a/b")
+        >>> storagekit.isdir("memory://isdir/a"), storagekit.isdir("memory://isdir/a/b")
+        (True, False)
+        """
+        resource = self._resource(path, options)
+        return os.path.isdir(cast(Any, path)) if resource is None else directories.isdir(resource)
+
+    def getsize(self, path: AnyPath | int, *, options: Options | None = None) -> int:
+        """The size in bytes. Raises as ``stat`` does.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://getsize/empty")
+        >>> storagekit.getsize("memory://getsize/empty")
+        0
+        """
+        resource = self._resource(path, options)
+        return os.path.getsize(cast(Any, path)) if resource is None else directories.getsize(resource)
+
+    def getmtime(self, path: AnyPath | int, *, options: Options | None = None) -> float:
+        """The time of the last change, in seconds since the epoch. Raises as ``stat`` does.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://getmtime/new")
+        >>> storagekit.getmtime("memory://getmtime/new") > 1e9
+        True
+        """
+        resource = self._resource(path, options)
+        return os.path.getmtime(cast(Any, path)) if resource is None else directories.getmtime(resource)
+
+    def traits(self, path: AnyPath, *, options: Options | None = None) -> Traits:
+        """What the store at a URL promises, as its driver says.
+
+        >>> import storagekit
+        >>> storagekit.Storage().traits("memory://box/key").exclusive_create
+        True
+        """
+        return self._url(path, options).traits
+
+    # ---------------------------------------------------------------- directories
+
+    def mkdir(
+        self, path: AnyPath, mode: int = 0o777, *, dir_fd: int | None = None, options: Options | None = None
+    ) -> None:
+        """Create a directory, whose parent must exist. On an object store it is a marker, an empty object.
+
+        Raises ``FileExistsError``, ``FileNotFoundError``. A container (bucket) is never created.
+
+        >>> import storagekit
+        >>> storagekit.mkdir("memory://mkdir/new")
+        >>> storagekit.listdir("memory://mkdir/new")
+        []
+        """
+        resource = self._resource(path, options)
+        if resource is None:
+            os.mkdir(cast(Any, path), mode, dir_fd=dir_fd)
+        else:
+            directories.mkdir(resource, mode)
+
+    def makedirs(
+        self, name: AnyPath, mode: int = 0o777, exist_ok: bool = False, *, options: Options | None = None
+    ) -> None:
+        """Create a directory and every level above it that is missing.
+
+        >>> import storagekit
+        >>> storagekit.makedirs("memory://makedirs/a/b", exist_ok=True)
+        >>> storagekit.isdir("memory://makedirs/a/b")
+        True
+        """
+        resource = self._resource(name, options)
+        if resource is None:
+            os.makedirs(cast(Any, name), mode, exist_ok)
+        else:
+            directories.makedirs(resource, mode, exist_ok)
+
+    def rmdir(self, path: AnyPath, *, dir_fd: int | None = None, options: Options | None = None) -> None:
+        """Remove an empty directory. Raises ``OSError`` (ENOTEMPTY), ``FileNotFoundError``, ``NotADirectoryError``.
+
+        >>> import storagekit
+        >>> storagekit.mkdir("memory://rmdir/empty")
+        >>> storagekit.rmdir("memory://rmdir/empty")
+        >>> storagekit.exists("memory://rmdir/empty")
+        False
+        """
+        resource = self._resource(path, options)
+        if resource is None:
+            os.rmdir(cast(Any, path), dir_fd=dir_fd)
+        else:
+            directories.rmdir(resource)
+
+    # ---------------------------------------------------------------- changes
+
+    def remove(
+        self,
+        path: AnyPath,
+        *,
+        dir_fd: int | None = None,
+        missing_ok: bool = False,
+        options: Options | None = None,
+    ) -> None:
+        """Remove a file. Raises ``FileNotFoundError`` (unless *missing_ok*), ``IsADirectoryError``.
+
+        On an object store *missing_ok* makes it a single request.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://remove/old")
+        >>> storagekit.remove("memory://remove/old")
+        >>> storagekit.remove("memory://remove/old", missing_ok=True)
+        """
+        resource = self._resource(path, options)
+        if resource is not None:
+            changes.remove(resource, missing_ok)
+            return
+        try:
+            os.remove(cast(Any, path), dir_fd=dir_fd)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def unlink(
+        self,
+        path: AnyPath,
+        *,
+        dir_fd: int | None = None,
+        missing_ok: bool = False,
+        options: Options | None = None,
+    ) -> None:
+        """Another name of ``remove``.
+
+        >>> import storagekit
+        >>> storagekit.unlink("memory://remove/nothing", missing_ok=True)
+        """
+        self.remove(path, dir_fd=dir_fd, missing_ok=missing_ok, options=options)
+
+    def rmtree(
+        self,
+        path: AnyPath,
+        ignore_errors: bool = False,
+        onerror: Callable[..., object] | None = None,
+        *,
+        onexc: Callable[..., object] | None = None,
+        dir_fd: int | None = None,
+        dry_run: bool = False,
+        options: Options | None = None,
+    ) -> list[Any] | None:
+        """Remove a directory and everything below it, on an object store in batches; as ``shutil.rmtree``.
+
+        With *dry_run* (URLs only) nothing is removed and the list of what would be is returned. A container's root is
+        refused. Raises ``FileNotFoundError``, ``NotADirectoryError``, one ``OSError`` for what could not be removed.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://rmtree/a/b/c")
+        >>> storagekit.rmtree("memory://rmtree/a", dry_run=True)
+        ['memory://rmtree/a/b/c']
+        >>> storagekit.rmtree("memory://rmtree/a")
+        >>> storagekit.exists("memory://rmtree/a")
+        False
+        """
+        resource = self._url(path, options) if dry_run else self._resource(path, options)
+        if resource is not None:
+            removed = changes.rmtree(resource, ignore_errors, onerror, onexc, dry_run)
+            return None if removed is None else [_like(path, url) for url in removed]
+        if onexc is not None and sys.version_info < (3, 12):
+            handler = onexc
+            shutil.rmtree(cast(Any, path), ignore_errors, lambda f, p, e: handler(f, p, e[1]), dir_fd=dir_fd)
+        elif onexc is not None:
+            shutil.rmtree(cast(Any, path), ignore_errors, dir_fd=dir_fd, **cast(Any, {"onexc": onexc}))
+        else:
+            shutil.rmtree(cast(Any, path), ignore_errors, cast(Any, onerror), dir_fd=dir_fd)
+        return None
+
+    def rename(self, src: AnyPath, dst: AnyPath, *, options: Options | None = None) -> None:
+        """Rename a file, replacing what is at *dst*.
+
+        On an object store: copy exactly the version that was seen, verify, remove the original if it is still that
+        version. A directory where the store cannot rename in one step, and another store: ``OSError`` (EXDEV).
+        Raises ``FileNotFoundError``, ``IsADirectoryError`` (*dst*), ``ObjectChangedError``.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://rename/old")
+        >>> storagekit.rename("memory://rename/old", "memory://rename/new")
+        >>> storagekit.listdir("memory://rename")
+        ['new']
+        """
+        source, target = self._pair(src, dst, options)
+        if source is None and target is None:
+            os.rename(cast(Any, src), cast(Any, dst))
+        else:
+            changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
+
+    def replace(self, src: AnyPath, dst: AnyPath, *, options: Options | None = None) -> None:
+        """Rename a file, replacing what is at *dst*: what ``rename`` does, and ``os.replace`` on every platform.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://replace/old")
+        >>> storagekit.replace("memory://replace/old", "memory://replace/new")
+        """
+        source, target = self._pair(src, dst, options)
+        if source is None and target is None:
+            os.replace(cast(Any, src), cast(Any, dst))
+        else:
+            changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
+
+    def copyfile(
+        self, src: AnyPath, dst: AnyPath, *, follow_symlinks: bool = True, options: Options | None = None
+    ) -> Any:
+        """Copy a file to *dst* and return *dst*; between any two stores, and to or from a plain local path.
+
+        Within a store the server copies where it can; otherwise the bytes stream through, in bounded memory. A store
+        shows the copy only when it is whole. Raises ``shutil.SameFileError``, ``FileNotFoundError``,
+        ``IsADirectoryError``.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://copyfile/a")
+        >>> storagekit.copyfile("memory://copyfile/a", "memory://copyfile/b")
+        'memory://copyfile/b'
+        """
+        source, target = self._pair(src, dst, options)
+        if source is None and target is None:
+            return shutil.copyfile(cast(Any, src), cast(Any, dst), follow_symlinks=follow_symlinks)
+        changes.copyfile(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
+        return dst
+
+    def copy(self, src: AnyPath, dst: AnyPath, *, follow_symlinks: bool = True, options: Options | None = None) -> Any:
+        """Copy a file to *dst*, or into the directory *dst*, and return the path of the copy. Raises as ``copyfile``.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://copy/a"); storagekit.mkdir("memory://copy/into")
+        >>> storagekit.copy("memory://copy/a", "memory://copy/into")
+        'memory://copy/into/a'
+        """
+        source, target = self._pair(src, dst, options)
+        if source is None and target is None:
+            return shutil.copy(cast(Any, src), cast(Any, dst), follow_symlinks=follow_symlinks)
+        return _like(dst, changes.copy(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams))
+
+    def touch(self, path: AnyPath, mode: int = 0o666, exist_ok: bool = True, *, options: Options | None = None) -> None:
+        """Create an empty file, or renew the time of an existing one, which is never truncated; as ``Path.touch``.
+
+        Raises ``FileExistsError`` without *exist_ok*; ``io.UnsupportedOperation`` where a store cannot renew a time.
+
+        >>> import storagekit
+        >>> storagekit.touch("memory://touch/empty")
+        >>> storagekit.getsize("memory://touch/empty")
+        0
+        """
+        resource = self._resource(path, options)
+        if resource is None:
+            pathlib.Path(os.fsdecode(path)).touch(mode, exist_ok)
+        else:
+            changes.touch(resource, self._streams, exist_ok)
+
+    # ---------------------------------------------------------------- names and uploads
+
+    def join(self, path: AnyPath, *paths: AnyPath, options: Options | None = None) -> Any:
+        """Join path segments as ``os.path.join`` does. Nothing is normalised, and no driver is asked.
+
+        >>> import storagekit
+        >>> storagekit.join("s3://bucket/a", "b", "c.txt")
+        's3://bucket/a/b/c.txt'
+        """
+        if any("://" in os.fsdecode(part) for part in (path, *paths)):
+            return _like(path, join_path(os.fsdecode(path), *(os.fsdecode(part) for part in paths)))
+        return os.path.join(cast(Any, path), *cast(Any, paths))
+
+    def uploads(self, path: AnyPath, *, options: Options | None = None) -> Iterator[Upload]:
+        """The unfinished uploads below a URL: what a killed writer left. They are invisible, but they cost storage.
+
+        Raises ``io.UnsupportedOperation`` where the driver cannot tell.
+
+        >>> import storagekit
+        >>> for upload in storagekit.Storage().uploads("s3://my-bucket/logs"):  # doctest: +SKIP
+        ...     print(upload.location, upload.started_ns)
+        """
+        resource = self._url(path, options)
+        return resource.backend.uploads(resource.location, resource.options)
+
+
+def _like(path: object, text: str) -> Any:
+    """*text* in the type that *path* came in."""
+    return os.fsencode(text) if isinstance(os.fspath(cast(AnyPath, path)), bytes) else text
+
+
+def _walk_in_bytes(
+    walk: Iterator[tuple[str, list[str], list[str]]],
+) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
+    for path, names, filenames in walk:
+        pruned = [os.fsencode(name) for name in names]
+        yield os.fsencode(path), pruned, [os.fsencode(name) for name in filenames]
+        names[:] = [os.fsdecode(name) for name in pruned]
+
+
+def _reopen(storage: Storage, url: str, options: Options, buffering: int, identity: str | None, offset: int) -> Any:
+    """Un-pickle a reader: open the URL again, as the version that it was, at the offset where it stood."""
+    file = storage.open(url, "rb", buffering, options=options)
+    return files.check_same_version(file, identity, offset)
+
+
+class _Default(Storage):
+    """The Storage of the module functions; it pickles as "the default one" of whatever process it is in."""
+
+    def __reduce__(self) -> str:
+        return "default"
+
+
+default = _Default(Settings.from_environment())

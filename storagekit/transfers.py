@@ -1,0 +1,247 @@
+"""Transfers: the threads of one Storage, the work given to them, and the reaper.
+
+*Jobs.* A piece of work runs exactly once: in a thread of the pool, or in the caller who needs its
+result before any thread took it. So a full queue, a pool that cannot start a thread any more (the
+interpreter is shutting down) or a forked child never make anybody wait for work that nobody does.
+
+*Threads* are daemons: they start when there is work and none is idle, and end after a while
+without any. What must not be lost at exit is not left to them: ``Reaper.at_exit`` runs in the main thread.
+
+*The reaper.* Finalizers may run at any moment, in any thread, inside any lock; so they take no
+lock and do no I/O. They leave what is to be done in a ``SimpleQueue``, whose ``put`` is
+documented as reentrant for just this use, and a thread does it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+__all__ = ["Job", "Reaper", "Transfers"]
+
+logger = logging.getLogger(__name__)
+
+# How long a thread waits for more work before it ends: longer than the pauses between the requests
+# of one reader, shorter than anybody's patience with an idle process that still shows threads.
+IDLE_SECONDS = 5.0
+
+# How long one who needs a job waits for a thread to take it before running it itself. A thread that
+# is idle wakes within a millisecond; one that is not may be busy for seconds.
+GRACE_SECONDS = 0.02
+
+
+class Job:
+    """Work that runs once, in whichever thread comes first."""
+
+    __slots__ = ("_claim", "_done", "_error", "_work")
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._claim = threading.Lock()
+        self._done = threading.Event()
+        self._error: BaseException | None = None
+
+    @property
+    def taken(self) -> bool:
+        """True once some thread runs it, ran it, or cancelled it."""
+        return self._claim.locked()
+
+    def run(self) -> bool:
+        """Run it here, unless somebody has taken it; tell whether it ran here. Its error is kept for ``result``."""
+        if not self._claim.acquire(blocking=False):
+            return False
+        try:
+            self._work()
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, Exception):
+                raise  # KeyboardInterrupt and SystemExit are the running thread's own
+        finally:
+            self._done.set()
+        return True
+
+    def cancel(self) -> None:
+        """Take it without running it, if nobody has; else wait until it is over. Never raises."""
+        if self._claim.acquire(blocking=False):
+            self._done.set()
+        self._done.wait()
+
+    def result(self) -> None:
+        """Wait until it is over, running it here if no thread takes it soon, and raise its error if it had one."""
+        if not self._done.wait(GRACE_SECONDS) and not self.run():
+            self._done.wait()
+        if self._error is not None:
+            raise self._error
+
+
+class Transfers:
+    """A bounded pool of daemon threads that come and go with the work."""
+
+    def __init__(self, threads: int) -> None:
+        self._most = threads
+        self._reset()
+
+    def _reset(self) -> None:
+        self._ready = threading.Condition(threading.Lock())
+        self._queue: deque[Job] = deque()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._closed = False
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are at this moment."""
+        return len(self._threads)
+
+    def submit(self, job: Job) -> None:
+        """Give *job* to a thread; where none can be had, run it here and now."""
+        with self._ready:
+            if self._closed or not self._grow():
+                here = True
+            else:
+                here = False
+                self._queue.append(job)
+                self._ready.notify()
+        if here:
+            job.run()
+
+    def _grow(self) -> bool:
+        """Under the lock: see to it that a thread will come by; False where there is none and none can start."""
+        if self._idle > len(self._queue) or len(self._threads) >= self._most:
+            return True
+        thread = threading.Thread(target=self._serve, name="storagekit", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is shutting down, or the system is out of threads
+            return bool(self._threads)
+        self._threads.add(thread)
+        return True
+
+    def _serve(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._ready:
+                while not self._queue:
+                    self._idle += 1
+                    woken = not self._closed and self._ready.wait(IDLE_SECONDS)
+                    self._idle -= 1
+                    if not woken and not self._queue:
+                        self._threads.discard(me)
+                        return
+                job = self._queue.popleft()
+            job.run()
+            del job  # an idle thread keeps no block and no part alive
+
+    def close(self) -> None:
+        """End the threads when the queue is empty, and wait for them."""
+        with self._ready:
+            self._closed = True
+            threads = list(self._threads)
+            self._ready.notify_all()
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: no thread of the parent exists here, and nothing it had queued is ours."""
+        self._reset()
+
+
+class Abandonable(Protocol):
+    """Something unfinished that publishes nothing and is cleaned up when it is given up."""
+
+    def abort(self) -> None:
+        """Give it up now. Does not raise."""
+
+
+class Reaper:
+    """Does what finalizers leave behind, and gives up what is unfinished when the interpreter exits."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._left: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._running = False
+        self._unfinished: set[Abandonable] = set()
+
+    def leave(self, work: Callable[[], None]) -> None:
+        """Leave *work* to be done soon. Safe in a finalizer: takes no lock, does no I/O."""
+        self._left.put(work)
+
+    def watch(self, unfinished: Abandonable) -> None:
+        """Keep *unfinished* until ``forget``: it is given up at exit. The reaper's thread runs meanwhile."""
+        self._unfinished.add(unfinished)
+        self._start()
+
+    def forget(self, unfinished: Abandonable) -> None:
+        """It was finished or given up."""
+        self._unfinished.discard(unfinished)
+
+    def poke(self) -> None:
+        """See to it that what was left is done, where no thread is at it. Called whenever something is opened."""
+        if not self._left.empty():
+            self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._running:
+                return
+            try:
+                threading.Thread(target=self._serve, name="storagekit-reaper", daemon=True).start()
+            except RuntimeError:  # no thread can start any more: at_exit will come by
+                return
+            self._running = True
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                work = self._left.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if self._unfinished or not self._left.empty():
+                        continue
+                    self._running = False
+                    return
+            self._do(work)
+            del work
+
+    @staticmethod
+    def _do(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:
+            logger.warning("cleaning up after something that was not closed failed", exc_info=True)
+
+    def drain(self) -> None:
+        """Do here and now what was left."""
+        while True:
+            try:
+                work = self._left.get_nowait()
+            except Empty:
+                return
+            self._do(work)
+
+    def give_up(self) -> None:
+        """Abort everything unfinished, and do what was left, here and now."""
+        for unfinished in list(self._unfinished):
+            warnings.warn(f"unclosed, not published: {unfinished!r}", ResourceWarning, stacklevel=2)
+            self._do(unfinished.abort)
+        self.drain()
+
+    def at_exit(self) -> None:
+        """Give up what is unfinished, unless that is the parent's and this a forked child."""
+        if self._pid == os.getpid():
+            self.give_up()
+
+    def reset_after_fork(self) -> None:
+        """In a forked child: what is unfinished belongs to the parent."""
+        self._reset()

@@ -1,0 +1,329 @@
+"""Writing: bytes become parts, and nothing is published that was not finished.
+
+Three things stand on one another. ``PartSender`` collects bytes into parts, sends them with bounded memory, and
+in the end publishes or aborts. ``WriteSink`` is the raw stream over it. ``BinaryWriter`` and ``TextWriter`` are the
+layers that users hold, and only they can publish: a successful ``close()`` of the outermost one does.
+Everything else ends in an abort:
+
+* ``__exit__`` with an exception, and ``discard()``;
+* the first failure of a part or of the sink, which poisons the writer: a later ``close()`` raises it again;
+* closing a layer that is not the outermost one (``f.buffer.close()``, ``f.detach()`` without a new owner);
+* a finalizer, which leaves the abort to the reaper, and the interpreter's exit.
+
+``close()`` of the C layers below always reaches ``WriteSink.close``, which aborts unless ``publish`` came
+first. So publishing needs an explicit step, and no path through ``io`` does it by accident. A
+``TypeError`` or ``UnicodeEncodeError`` of the caller never reaches the sink and poisons nothing.
+
+What cannot be seen from here: a *foreign* ``io.TextIOWrapper(f)`` that is left by an exception closes *f* itself
+before *f* learns of it, which looks like success. ``f.discard()`` is the way out of that.
+
+In a forked child an inherited writer is dead: it neither sends, nor publishes, nor aborts what its parent is writing.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import warnings
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from storagekit.driver import ObjectWriter, Stat
+from storagekit.errors import os_error, unsupported
+from storagekit.transfers import Job, Reaper, Transfers
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["BinaryWriter", "PartSender", "TextWriter", "WriteSink"]
+
+logger = logging.getLogger(__name__)
+
+
+class PartSender:
+    """The parts of one object on their way out. Used by one thread at a time, but for ``abort``."""
+
+    def __init__(self, writer: ObjectWriter, url: str, transfers: Transfers, reaper: Reaper, limit: int) -> None:
+        self.url = url
+        self.written = 0
+        """Bytes taken in so far."""
+        self.abandoned = False
+        """True once a finalizer gave it up: what a buffer above still held is not in ``written``."""
+        self._writer = writer
+        self._transfers = transfers
+        self._reaper = reaper
+        self._limit = limit
+        self._pid = os.getpid()
+        self._part = bytearray()
+        self._number = 1
+        self._size = writer.part_size(1)
+        self._sent = 0
+        self._jobs: deque[tuple[Job, int]] = deque()
+        self._in_flight = 0
+        self._failure: Exception | None = None
+        self._over = False
+        reaper.watch(self)
+
+    def __repr__(self) -> str:
+        return f"<writer of {self.url!r}, {self.written} bytes so far>"
+
+    @property
+    def inherited(self) -> bool:
+        """True in a forked child of the process that opened it."""
+        return self._pid != os.getpid()
+
+    def feed(self, data: memoryview) -> None:
+        """Take *data* in, sending every part that is full and not the last."""
+        self._check()
+        try:
+            while len(data):
+                if len(self._part) >= self._size:
+                    self._send()
+                room = self._size - len(self._part)
+                self._part += data[:room]
+                self.written += min(room, len(data))
+                data = data[room:]
+        except BaseException as error:
+            # How much of *data* was taken in is unknown to the layer above, which would send it again.
+            self._failure = error if isinstance(error, Exception) else self._interrupted()
+            raise
+
+    def _interrupted(self) -> OSError:
+        return os_error(errno.EINTR, self.url, "a write was interrupted, so the object cannot be published")
+
+    def _check(self) -> None:
+        if self.inherited:
+            raise os_error(
+                errno.EBADF, self.url, f"this writer was inherited through fork: it belongs to process {self._pid}"
+            )
+        if self._failure is not None:
+            raise self._failure
+
+    def _send(self) -> None:
+        """Send the current part in the background, once there is room for it among those in flight."""
+        number, offset, body = self._number, self._sent, self._part
+        while self._jobs and (self._writer.ordered or self._in_flight + len(body) > self._limit):
+            self._settle_oldest()
+        job = Job(lambda: self._writer.write_part(number, offset, [body]))
+        self._jobs.append((job, len(body)))
+        self._in_flight += len(body)
+        self._sent += len(body)
+        self._part = bytearray()
+        self._number += 1
+        self._size = self._writer.part_size(self._number)
+        self._transfers.submit(job)
+
+    def _settle_oldest(self) -> None:
+        job, size = self._jobs.popleft()
+        self._in_flight -= size
+        job.result()
+
+    def publish(self) -> Stat:
+        """Send what is left and publish the object; raise, having aborted, where that fails."""
+        try:
+            self._check()
+            if self._number == 1:
+                stat = self._writer.put([self._part] if self._part else [])
+            else:
+                if self._part:
+                    self._send()
+                while self._jobs:
+                    self._settle_oldest()
+                stat = self._writer.commit()
+        except BaseException:
+            self.abort()
+            raise
+        self._finish()
+        return stat
+
+    def abort(self) -> None:
+        """Give the object up: wait for the parts in flight, then remove what was sent. Does not raise."""
+        if self._over or self.inherited:
+            return
+        self._finish()
+        if self.written or self.abandoned:
+            more = " or more" if self.abandoned else ""
+            logger.warning(
+                "%s: %d%s bytes that were written are discarded, nothing is published", self.url, self.written, more
+            )
+        for job, _ in self._jobs:
+            job.cancel()
+        self._jobs.clear()
+        self._part = bytearray()
+        try:
+            self._writer.abort()
+        except Exception:
+            logger.warning("%s: an unfinished upload may remain", self.url, exc_info=True)
+
+    def _finish(self) -> None:
+        self._over = True
+        self._reaper.forget(self)
+
+    def abandon(self) -> None:
+        """Leave the abort to the reaper: all that a finalizer may do."""
+        if not self._over and not self.inherited:
+            self.abandoned = True
+            self._reaper.leave(self.abort)
+
+
+class Finishing(Protocol):
+    """A layer between buffer and sink that has an end of its own to write, such as a codec."""
+
+    def finish(self) -> None:
+        """Write the end into the layer below."""
+
+
+class WriteSink(io.RawIOBase):
+    """The raw stream: every ``close`` aborts, unless ``publish`` came first."""
+
+    mode = "wb"
+
+    def __init__(self, sender: PartSender) -> None:
+        self.name = sender.url
+        self._sender = sender
+        self._muted = False
+        self.finishing: list[Finishing] = []
+        """Layers above that write their end before the object is published."""
+        self.stat: Stat | None = None
+        """What was published, once it is."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} {'closed' if self.closed else f'{self._sender.written} bytes'}>"
+
+    def writable(self) -> bool:
+        self._check_open()
+        return True
+
+    def fileno(self) -> int:
+        raise unsupported(self.name, "an object in a store has no file descriptor; write a local file and copy it")
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        raise unsupported(self.name, "an object is written from start to end; it cannot seek")
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._sender.written
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        self._check_open()
+        view = memoryview(data).cast("B")
+        if self._muted:
+            self._sender.written += len(view)
+        else:
+            self._sender.feed(view)
+        return len(view)
+
+    def publish(self) -> None:
+        """Write the ends of the layers above and publish the object."""
+        for layer in self.finishing:
+            layer.finish()
+        self.stat = self._sender.publish()
+
+    def mute(self) -> None:
+        """Nothing will be published: what the layers above still flush while they close goes nowhere."""
+        self._muted = True
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            if self.stat is None:
+                self._sender.abort()
+
+    def abandon(self) -> None:
+        """All that a finalizer does: warn, and leave the abort to the reaper."""
+        if self.stat is None and not self._muted and not self.closed and not self._sender.inherited:
+            self._muted = True
+            warnings.warn(f"unclosed, not published: {self!r}", ResourceWarning, stacklevel=3, source=self)
+            self._sender.abandon()
+
+    def __del__(self) -> None:
+        if hasattr(self, "finishing"):
+            self.abandon()
+
+
+class _Outermost(io.IOBase):
+    """What the layers that users hold have in common: they publish at ``close``, and only there."""
+
+    _sink: WriteSink
+    _outer: bool
+
+    @property
+    def stat(self) -> Stat | None:
+        """What was published; None before a successful ``close``."""
+        return self._sink.stat
+
+    def discard(self) -> None:
+        """Close without publishing: the object stays what it was, and what was sent is removed."""
+        if not self.closed:
+            self._sink.mute()
+            super().close()
+
+    def close(self) -> None:
+        """Publish the object and close; when this returns it is visible. Raises, having aborted, where it cannot be."""
+        if self.closed:
+            return
+        if not self._outer:
+            self.discard()
+            return
+        try:
+            self.flush()
+            self._sink.publish()
+        except BaseException:
+            self.discard()
+            raise
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_sink"):
+            self._sink.abandon()
+
+
+class BinaryWriter(_Outermost, io.BufferedWriter):
+    """The C buffer over a sealed sink."""
+
+    def __init__(self, raw: io.RawIOBase, sink: WriteSink, buffer_size: int) -> None:
+        io.BufferedWriter.__init__(self, raw, buffer_size)
+        self._sink = sink
+        self._outer = True
+        self._at_start = False
+
+    def seekable(self) -> bool:
+        """False, but for the moment in which a text layer asks whether this is the start of the stream."""
+        return self._at_start
+
+
+class TextWriter(_Outermost, io.TextIOWrapper):
+    """The C text layer over a ``BinaryWriter``, which is no longer the outermost."""
+
+    def __init__(self, buffer: BinaryWriter, **text: object) -> None:
+        # TextIOWrapper writes the byte order mark of UTF-16 and UTF-32 only where it can see that it is at the start.
+        buffer._at_start = True
+        try:
+            io.TextIOWrapper.__init__(self, buffer, **text)  # type: ignore[arg-type]
+        finally:
+            buffer._at_start = False
+        self._sink = buffer._sink
+        self._outer = True
+        self._binary = buffer
+        buffer._outer = False
+
+    def detach(self) -> BinaryWriter:
+        """Separate the binary layer and return it; it is then the outermost one."""
+        io.TextIOWrapper.detach(self)
+        self._binary._outer = True
+        return self._binary
