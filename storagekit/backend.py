@@ -73,7 +73,7 @@ class Backend:
 
     def has_secret(self, options: Options) -> bool:
         """True where one of *options* is a secret."""
-        return any(self.known_options[name].secret for name in options)
+        return any(option.secret for name, option in self.known_options.items() if name in options)
 
     def _answer(self, value: T | None, hook: str, location: object) -> T:
         if value is None:

@@ -31,6 +31,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 
 from cachetools import LRUCache
 
@@ -305,9 +306,12 @@ class BlockCache:
                 self._counts["misses"] += len(run)
             if run:
                 return run, True
-            if flight.error is not None and flight.source is source:
-                raise flight.error
-            # The flight was another handle's and was given up or failed: claim the block ourselves.
+            if isinstance(flight.error, Exception) and flight.source is source:
+                try:
+                    raise flight.error
+                finally:
+                    del flight  # the error's traceback holds this frame: no cycle through it
+            # The flight was another handle's and failed, or it was given up or interrupted: claim the block ourselves.
 
     def _run(self, key: Hashable, first: int, stop: int) -> list[Block]:
         run = []
@@ -354,8 +358,16 @@ class BlockCache:
                 flight = self._claim(source, first, min(last, first + min(most, room)), demand=False)
                 flights.append(flight)
                 first += flight.count
-        for flight in flights:
-            self._transfers.submit(flight.job)
+        try:
+            for flight in flights:
+                self._transfers.submit(flight.job)
+        except BaseException:  # interrupted: what no thread was told of would stay pending
+            for flight in flights:
+                with self.lock:
+                    flight.abandoned = not flight.waiters
+                if flight.abandoned:
+                    flight.job.run()
+            raise
 
     def abandon(self, source: Source, keep: int) -> None:
         """The handle went elsewhere: give up what it had asked for ahead, but for the flight with block *keep*."""
@@ -386,7 +398,7 @@ class BlockCache:
                 break
             count += 1
         flight = Flight(source, first, count, threading.Condition(self.lock), demand)
-        flight.job = Job(lambda: self._fly(flight))
+        flight.job = Job(partial(self._fly, flight))
         for index in range(first, first + count):
             self._pending[source.key, index] = flight
         source.flights.add(flight)
@@ -406,8 +418,11 @@ class BlockCache:
             self._forget(block)
 
     def _drop(self, key: Hashable, first: int, stop: int) -> None:
-        for index in range(first, stop):
-            block = self._ready.pop((key, index), None)
+        keys = [(key, index) for index in range(first, min(stop, first + len(self._ready) + 1))]
+        if len(keys) > len(self._ready):  # more blocks than are cached at all: look through those
+            keys = [held for held in self._ready if held[0] == key and first <= held[1] < stop]
+        for one in keys:
+            block = self._ready.pop(one, None)
             if block is not None:
                 self._forget(block)
 
@@ -430,19 +445,28 @@ class BlockCache:
             if not isinstance(error, Exception):
                 raise
         finally:
-            incoming.close()
-            with self.lock:
-                first, stop = flight.first + flight.arrived, flight.first + flight.count
-                for index in range(first, stop):
-                    if self._pending.get((source.key, index)) is flight:
-                        del self._pending[source.key, index]
-                self._pending_bytes -= _span(source, first, stop - first)
-                source.flights.discard(flight)
-                flight.done = True
-                flight.arrival.notify_all()
+            try:
+                incoming.close()
+            finally:
+                self._land(flight)
+                del flight  # the error's traceback holds this frame: no cycle through it
+
+    def _land(self, flight: Flight) -> None:
+        """A flight is over: take off the books what did not arrive, and tell those who wait."""
+        source = flight.source
+        with self.lock:
+            first, stop = flight.first + flight.arrived, flight.first + flight.count
+            for index in range(first, stop):
+                if self._pending.get((source.key, index)) is flight:
+                    del self._pending[source.key, index]
+            self._pending_bytes -= _span(source, first, stop - first)
+            source.flights.discard(flight)
+            flight.done = True
+            flight.arrival.notify_all()
 
     def _arrive(self, flight: Flight, data: bytearray) -> None:
         block = Block(data)
+        block.used = flight.demand
         with self.lock:
             index = flight.first + flight.arrived
             key = (flight.source.key, index)
@@ -454,6 +478,8 @@ class BlockCache:
             if not flight.abandoned or flight.source.shared:
                 self._make_room(len(data))
                 self._keep(key, block)
+            else:
+                self._forget(block)
             if flight.demand or flight.waiters:
                 flight.held[index] = block
                 flight.arrival.notify_all()

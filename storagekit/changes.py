@@ -28,10 +28,11 @@ from typing import Any, Literal, TypeAlias, overload
 
 from storagekit import errors
 from storagekit.backend import Resource
-from storagekit.directories import entries_below, find_object, isdir, isfile, rmdir, scandir, status
+from storagekit.directories import entries_below, rmdir, scandir
 from storagekit.driver import Matches, Stat
 from storagekit.files import Streams
 from storagekit.location import Location
+from storagekit.lookup import find_object, isdir, isfile, status
 
 __all__ = ["copy", "copyfile", "remove", "rename", "rmtree", "touch"]
 
@@ -290,6 +291,10 @@ def copyfile(source: Side, target: Side, streams: Streams) -> str:
             _write_local(reader, target, source.location.url)
         return target
     _refuse_directory(target)
+    traits = target.traits
+    if traits.implicit_directories and not traits.file_beside_directory and isdir(target):
+        # Such a server may well accept the file, and then list nothing of the directory any more.
+        raise errors.is_a_directory(target.location)
     if isinstance(source, str):
         _refuse_pipe(source)
         with open(source, "rb", buffering=0) as file, streams.open_writer(target) as writer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
 
@@ -91,8 +92,17 @@ class DecompressedStream(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._guarded(lambda: self._decoder.seek(offset, whence))
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        # The decoders take a target before the start for the start.
+        if whence == os.SEEK_CUR:
+            offset += self.tell()
+        elif whence == os.SEEK_END:
+            offset += self._guarded(lambda: self._decoder.seek(0, os.SEEK_END))
+        elif whence != os.SEEK_SET:
+            raise invalid(self.name, f"invalid whence: {whence!r}")
+        if offset < 0:
+            raise invalid(self.name, f"cannot seek to {offset}, before the start")
+        return self._guarded(lambda: self._decoder.seek(offset))
 
     def tell(self) -> int:
         return self._decoder.tell()
@@ -106,6 +116,16 @@ class DecompressedStream(io.RawIOBase):
             if error.errno is not None:
                 raise  # the store's own error, complete
             raise os_error(errno.EIO, self.name, f"not whole and undamaged {self._codec} data: {error}") from error
+
+    def _dealloc_warn(self, source: object) -> None:
+        # io says so when a finalizer closes: what is below must know that it is one.
+        if warn := getattr(self._file, "_dealloc_warn", None):
+            warn(source)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_decoder") and not self.closed:
+            self._dealloc_warn(self)
+            self.close()
 
     def close(self) -> None:
         if not self.closed:
@@ -148,8 +168,10 @@ class CompressedSink(io.RawIOBase):
         if not self.closed:
             super().close()
             self._sink.mute()
-            self._encoder.close()
-            self._sink.close()
+            try:
+                self._encoder.close()
+            finally:
+                self._sink.close()
 
 
 def open_local(path: Any, codec: str, mode: str, **text: Any) -> IO[Any]:

@@ -4,17 +4,21 @@ One engine has one set of settings, one registry of drivers, one block cache, on
 reaper; two engines share nothing. Making one costs microseconds: drivers are imported and threads started
 when they are needed.
 
-*Fork.* Every live engine is prepared for ``os.fork``: its cache lock is held across the fork, so that the child finds
+*Fork.* Every engine is prepared for ``os.fork``: its cache lock is held across the fork, so that the child finds
 the cache whole; in the child the threads are gone, pending blocks are given up, and drivers drop the
 connections that now belong to the parent.
 
 *Exit.* Writers that are still open when the interpreter exits are aborted, in the main thread, by ``atexit``.
+
+Both reach caches, threads and reapers by themselves and not through their engine, because an open handle keeps
+them alive when the engine that it came from is gone.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from dataclasses import replace
 from pathlib import PurePath
@@ -48,7 +52,11 @@ class Engine:
         self._cache = BlockCache(self.settings.cache_bytes, self._transfers, self._reaper)
         self._streams = Streams(self.settings, self._transfers, self._cache, self._reaper)
         self._closed = False
-        _live.add(self)
+        with _fork_lock:
+            _caches.add(self._cache)
+            _reapers.add(self._reaper)
+            _pools.add(self._transfers)
+            _registries.add(self._registry)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.settings!r}>"
@@ -67,10 +75,12 @@ class Engine:
         Nothing can be opened through it afterwards (``ValueError``). Open readers can go on with what is cached.
         """
         self._closed = True
-        self._reaper.give_up()
-        self._transfers.close()
-        self._registry.close()
-        self._cache.clear()
+        try:
+            self._reaper.give_up()  # which warns, and a warning may be an exception
+        finally:
+            self._transfers.close()
+            self._registry.close()
+            self._cache.clear()
 
     def cache_info(self) -> CacheInfo:
         """What the block cache has done and holds: hits, misses, requests, bytes fetched and cached.
@@ -103,7 +113,8 @@ class Engine:
         if self._closed:
             raise ValueError("this Storage is closed")
         backend = self._registry.backend(scheme, text)
-        given = self.settings.options_for(scheme, text, options)
+        # The prefixes in the settings are matched with the scheme as everyone writes it.
+        given = self.settings.options_for(scheme, scheme + text[len(scheme) :], options)
         backend.check_options(given, text)
         return Resource(backend, backend.parse(text), given)
 
@@ -147,34 +158,48 @@ def _url_text(path: object) -> str | None:
     return path if isinstance(path, str) and "://" in path else None
 
 
-_live: weakref.WeakSet[Engine] = weakref.WeakSet()
-_forking: list[Engine] = []
+_caches: weakref.WeakSet[BlockCache] = weakref.WeakSet()
+_reapers: weakref.WeakSet[Reaper] = weakref.WeakSet()
+_pools: weakref.WeakSet[Transfers] = weakref.WeakSet()
+_registries: weakref.WeakSet[Registry] = weakref.WeakSet()
+
+# Held while one of the sets changes, and from before a fork to after it: of two threads that fork, one waits.
+_fork_lock = threading.Lock()
+_forking: list[BlockCache] = []
 
 
 def _before_fork() -> None:
-    _forking.extend(_live)
-    for engine in _forking:
-        engine._cache.lock.acquire()
+    _fork_lock.acquire()
+    _forking.extend(_caches)
+    for cache in _forking:
+        cache.lock.acquire()
 
 
 def _after_fork_in_parent() -> None:
-    for engine in _forking:
-        engine._cache.lock.release()
+    for cache in _forking:
+        cache.lock.release()
     _forking.clear()
+    _fork_lock.release()
 
 
 def _after_fork_in_child() -> None:
-    for engine in _forking:
-        engine._cache.reset_after_fork()
-        engine._transfers.reset_after_fork()
-        engine._reaper.reset_after_fork()
-        engine._registry.reset_after_fork()
+    for cache in _forking:
+        cache.reset_after_fork()
     _forking.clear()
+    for pool in _pools:
+        pool.reset_after_fork()
+    for reaper in _reapers:
+        reaper.reset_after_fork()
+    _fork_lock.release()
+    for registry in _registries:  # last, because here drivers are asked
+        registry.reset_after_fork()
 
 
 def _at_exit() -> None:
-    for engine in list(_live):
-        engine._reaper.at_exit()
+    with _fork_lock:
+        reapers = list(_reapers)
+    for reaper in reapers:
+        reaper.at_exit()
 
 
 if hasattr(os, "register_at_fork"):

@@ -58,6 +58,8 @@ class Fallbacks:
     @hookimpl(trylast=True)
     def make_directory(self, location: Location, options: Options) -> Literal[True]:
         writer = self._hooks.open_write(location=location.directory, options=options, condition=None)
+        if writer is None:
+            raise self._refuse("write (it answered None to open_write)", location)
         try:
             writer.put([])
         except BaseException:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from storagekit import directories
+from storagekit import lookup
 from storagekit.backend import Resource
 from storagekit.blocks import BlockCache
 from storagekit.compression import CompressedSink, DecompressedStream, codec_for
@@ -77,13 +77,13 @@ class Streams:
     def open_sink(self, resource: Resource, *, exclusive: bool = False) -> WriteSink:
         """The sealed raw sink for a new object."""
         location = resource.location
-        directories.refuse_directory(resource)
+        lookup.refuse_directory(resource)
         if exclusive:
             # Early, so that nobody writes for an hour in vain; what decides is the condition at the commit.
             _refuse_existing(resource)
         writer = resource.backend.open_write(location, resource.options, Absent() if exclusive else None)
         sender = PartSender(writer, location.url, self.transfers, self.reaper, self.settings.write_bytes)
-        return WriteSink(sender)
+        return WriteSink(sender, "xb" if exclusive else "wb")
 
     def open_writer(
         self, resource: Resource, *, exclusive: bool = False, codec: str | None = None, buffer_size: int = WRITE_BUFFER
@@ -110,8 +110,8 @@ def _explain(resource: Resource, missing: FileNotFoundError) -> None:
     after the store said that it is missing, and a failure of the asking never takes the place of that answer."""
     location = resource.location
     try:
-        directory = directories.isdir(resource)
-        through_file = location.path.endswith("/") and directories.isfile(resource.at(location.bare))
+        directory = lookup.isdir(resource)
+        through_file = location.path.endswith("/") and lookup.isfile(resource.at(location.bare))
     except OSError:
         return
     if directory:

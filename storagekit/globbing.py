@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from storagekit.backend import Resource
-from storagekit.directories import DirEntry, Scan, exists, isdir, scandir
+from storagekit.directories import DirEntry, Scan, scandir
 from storagekit.errors import invalid
 from storagekit.location import scheme_of
+from storagekit.lookup import exists, isdir
 
 __all__ = ["glob", "has_magic", "iglob"]
 

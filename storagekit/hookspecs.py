@@ -81,7 +81,7 @@ class DriverHooks:
 
     @hookspec(firstresult=True)
     def traits(self, location: Location, options: Options) -> Traits | None:
-        """What the store promises at *location* under *options*. Without this hook: implicit directories, nothing else."""
+        """What the store promises at *location* under *options*. Without it: implicit directories, nothing else."""
 
     @hookspec(firstresult=True)
     def parse(self, url: str) -> Location | None:

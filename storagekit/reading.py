@@ -15,6 +15,7 @@ that version, go to the same offset.
 from __future__ import annotations
 
 import io
+import operator
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ class ReadStream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._check_open()
+        offset = operator.index(offset)
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}.get(whence)
         if base is None:
             raise invalid(self.name, f"invalid whence: {whence!r}")

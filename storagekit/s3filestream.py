@@ -49,6 +49,13 @@ def open(file: Any, mode: str = "r", **arguments: Any) -> IO[Any]:
         return storagekit.open(file, mode, **arguments)
     text = {name: arguments.pop(name, None) for name in ("encoding", "errors", "newline")}
     binary = storagekit.open(file, mode.replace("t", "") + "b", **arguments)
-    if isinstance(binary, BinaryWriter):
-        return _StoreWriter(binary, encoding=text["encoding"] or "utf-8", errors=text["errors"], newline="\n")
-    return _TakesBytes(binary, **text)
+    try:
+        if isinstance(binary, BinaryWriter):
+            newline = "\n" if text["newline"] is None else text["newline"]
+            return _StoreWriter(binary, **{**text, "encoding": text["encoding"] or "utf-8", "newline": newline})
+        return _TakesBytes(binary, **text)
+    except BaseException:
+        if isinstance(binary, BinaryWriter):
+            binary.discard()
+        binary.close()
+        raise

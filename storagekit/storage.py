@@ -2,7 +2,8 @@
 
 Each has the signature of its namesake in ``os``, ``os.path``, ``shutil`` or ``glob``, and keyword-only extras. A plain
 local path or a file descriptor goes to that namesake untouched; a URL goes to the driver of its scheme.
-``bytes`` paths give ``bytes`` results. The module functions of ``storagekit`` are the methods of
+What means something for local files only (``dir_fd``, ``follow_symlinks``) is passed over for a URL, as ``os`` passes
+over ``dir_fd`` for an absolute path. ``bytes`` paths give ``bytes`` results. The module functions of ``storagekit`` are the methods of
 ``default``, whose settings come from the environment.
 
 The examples use ``memory://``, which needs no server; they read the same with ``s3://``.
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
-from storagekit import changes, directories, files, globbing
+from storagekit import changes, directories, files, globbing, lookup
 from storagekit.compression import codec_for, open_local
 from storagekit.driver import Options, Traits, Upload
 from storagekit.engine import AnyPath, Engine
@@ -128,7 +129,7 @@ class Storage(Engine):
         resource = self._resource(path, options)
         if resource is None:
             return os.scandir(cast(Any, path))
-        return directories.scandir(resource, cast("str | bytes", os.fspath(cast(AnyPath, path))))
+        return directories.scandir(resource, os.fspath(cast(AnyPath, path)))
 
     def walk(
         self,
@@ -222,7 +223,14 @@ class Storage(Engine):
 
     # ---------------------------------------------------------------- one path
 
-    def stat(self, path: AnyPath | int, *, options: Options | None = None) -> Any:
+    def stat(
+        self,
+        path: AnyPath | int,
+        *,
+        dir_fd: int | None = None,
+        follow_symlinks: bool = True,
+        options: Options | None = None,
+    ) -> Any:
         """What is known of a file or directory: ``st_size``, ``st_mtime``, ``st_mode`` …, as ``os.stat`` gives.
 
         On a store it is a ``Stat``, which also has ``etag``, ``version_id``, ``storage_class``, ``content_type`` and
@@ -235,7 +243,9 @@ class Storage(Engine):
         5
         """
         resource = self._resource(path, options)
-        return os.stat(cast(Any, path)) if resource is None else directories.status(resource)
+        if resource is None:
+            return os.stat(cast(Any, path), dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        return lookup.status(resource)
 
     def exists(self, path: AnyPath | int, *, options: Options | None = None) -> bool:
         """True for a file or a directory.
@@ -247,7 +257,7 @@ class Storage(Engine):
         False
         """
         resource = self._resource(path, options)
-        return os.path.exists(cast(Any, path)) if resource is None else directories.exists(resource)
+        return os.path.exists(cast(Any, path)) if resource is None else lookup.exists(resource)
 
     def path_exists(self, path: AnyPath | int, *, options: Options | None = None) -> bool:
         """Another name of ``exists``.
@@ -267,7 +277,7 @@ class Storage(Engine):
         (True, False)
         """
         resource = self._resource(path, options)
-        return os.path.isfile(cast(Any, path)) if resource is None else directories.isfile(resource)
+        return os.path.isfile(cast(Any, path)) if resource is None else lookup.isfile(resource)
 
     def isdir(self, path: AnyPath | int, *, options: Options | None = None) -> bool:
         """True for a directory: a marker, a key below it, or a container. Raises as ``exists`` does.
@@ -278,7 +288,7 @@ class Storage(Engine):
         (True, False)
         """
         resource = self._resource(path, options)
-        return os.path.isdir(cast(Any, path)) if resource is None else directories.isdir(resource)
+        return os.path.isdir(cast(Any, path)) if resource is None else lookup.isdir(resource)
 
     def getsize(self, path: AnyPath | int, *, options: Options | None = None) -> int:
         """The size in bytes. Raises as ``stat`` does.
@@ -289,7 +299,7 @@ class Storage(Engine):
         0
         """
         resource = self._resource(path, options)
-        return os.path.getsize(cast(Any, path)) if resource is None else directories.getsize(resource)
+        return os.path.getsize(cast(Any, path)) if resource is None else lookup.getsize(resource)
 
     def getmtime(self, path: AnyPath | int, *, options: Options | None = None) -> float:
         """The time of the last change, in seconds since the epoch. Raises as ``stat`` does.
@@ -300,7 +310,7 @@ class Storage(Engine):
         True
         """
         resource = self._resource(path, options)
-        return os.path.getmtime(cast(Any, path)) if resource is None else directories.getmtime(resource)
+        return os.path.getmtime(cast(Any, path)) if resource is None else lookup.getmtime(resource)
 
     def traits(self, path: AnyPath, *, options: Options | None = None) -> Traits:
         """What the store at a URL promises, as its driver says.
@@ -443,7 +453,15 @@ class Storage(Engine):
             shutil.rmtree(cast(Any, path), ignore_errors, cast(Any, onerror), dir_fd=dir_fd)
         return None
 
-    def rename(self, src: AnyPath, dst: AnyPath, *, options: Options | None = None) -> None:
+    def rename(
+        self,
+        src: AnyPath,
+        dst: AnyPath,
+        *,
+        src_dir_fd: int | None = None,
+        dst_dir_fd: int | None = None,
+        options: Options | None = None,
+    ) -> None:
         """Rename a file, replacing what is at *dst*.
 
         On an object store: copy exactly the version that was seen, verify, remove the original if it is still that
@@ -458,11 +476,19 @@ class Storage(Engine):
         """
         source, target = self._pair(src, dst, options)
         if source is None and target is None:
-            os.rename(cast(Any, src), cast(Any, dst))
+            os.rename(cast(Any, src), cast(Any, dst), src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         else:
             changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
 
-    def replace(self, src: AnyPath, dst: AnyPath, *, options: Options | None = None) -> None:
+    def replace(
+        self,
+        src: AnyPath,
+        dst: AnyPath,
+        *,
+        src_dir_fd: int | None = None,
+        dst_dir_fd: int | None = None,
+        options: Options | None = None,
+    ) -> None:
         """Rename a file, replacing what is at *dst*: what ``rename`` does, and ``os.replace`` on every platform.
 
         >>> import storagekit
@@ -471,7 +497,7 @@ class Storage(Engine):
         """
         source, target = self._pair(src, dst, options)
         if source is None and target is None:
-            os.replace(cast(Any, src), cast(Any, dst))
+            os.replace(cast(Any, src), cast(Any, dst), src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         else:
             changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
 

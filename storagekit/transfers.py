@@ -56,19 +56,23 @@ class Job:
         """Run it here, unless somebody has taken it; tell whether it ran here. Its error is kept for ``result``."""
         if not self._claim.acquire(blocking=False):
             return False
+        # What ran is let go of at once: it holds buffers, and often this job itself.
+        work, self._work = self._work, _nothing
         try:
-            self._work()
+            work()
         except BaseException as error:
             self._error = error
             if not isinstance(error, Exception):
                 raise  # KeyboardInterrupt and SystemExit are the running thread's own
         finally:
             self._done.set()
+            del work  # an error's traceback holds this frame
         return True
 
     def cancel(self) -> None:
         """Take it without running it, if nobody has; else wait until it is over. Never raises."""
         if self._claim.acquire(blocking=False):
+            self._work = _nothing
             self._done.set()
         self._done.wait()
 
@@ -78,6 +82,10 @@ class Job:
             self._done.wait()
         if self._error is not None:
             raise self._error
+
+
+def _nothing() -> None:
+    """What a job that is over still has to do."""
 
 
 class Transfers:
@@ -135,7 +143,12 @@ class Transfers:
                         self._threads.discard(me)
                         return
                 job = self._queue.popleft()
-            job.run()
+            try:
+                job.run()
+            except BaseException:
+                with self._ready:
+                    self._threads.discard(me)
+                raise
             del job  # an idle thread keeps no block and no part alive
 
     def close(self) -> None:
@@ -232,10 +245,13 @@ class Reaper:
 
     def give_up(self) -> None:
         """Abort everything unfinished, and do what was left, here and now."""
+        given_up = []
         for unfinished in list(self._unfinished):
-            warnings.warn(f"unclosed, not published: {unfinished!r}", ResourceWarning, stacklevel=2)
+            given_up.append(repr(unfinished))
             self._do(unfinished.abort)
         self.drain()
+        for name in given_up:  # last, because a warning may be an exception
+            warnings.warn(f"unclosed, not published: {name}", ResourceWarning, stacklevel=2)
 
     def at_exit(self) -> None:
         """Give up what is unfinished, unless that is the parent's and this a forked child."""

@@ -7,7 +7,8 @@ Everything else ends in an abort:
 
 * ``__exit__`` with an exception, and ``discard()``;
 * the first failure of a part or of the sink, which poisons the writer: a later ``close()`` raises it again;
-* closing a layer that is not the outermost one (``f.buffer.close()``, ``f.detach()`` without a new owner);
+* closing a layer that is not the outermost one (``f.buffer.close()``, ``f.detach()`` without a new owner), which the
+  outermost one's ``close()`` then reports;
 * a finalizer, which leaves the abort to the reaper, and the interpreter's exit.
 
 ``close()`` of the C layers below always reaches ``WriteSink.close``, which aborts unless ``publish`` came
@@ -26,6 +27,7 @@ import errno
 import io
 import logging
 import os
+import threading
 import warnings
 from collections import deque
 from types import TracebackType
@@ -44,14 +46,19 @@ logger = logging.getLogger(__name__)
 
 
 class PartSender:
-    """The parts of one object on their way out. Used by one thread at a time, but for ``abort``."""
+    """The parts of one object on their way out. Used by one thread at a time, but for ``abort``.
+
+    It ends once: by the first of ``publish`` and ``abort`` that takes ``_ended``, which is never given back.
+    """
 
     def __init__(self, writer: ObjectWriter, url: str, transfers: Transfers, reaper: Reaper, limit: int) -> None:
         self.url = url
         self.written = 0
         """Bytes taken in so far."""
         self.abandoned = False
-        """True once a finalizer gave it up: what a buffer above still held is not in ``written``."""
+        """True once a finalizer gave it up; the abort itself may still be the reaper's to do."""
+        self.unseen = False
+        """True where a buffer above may have held bytes that are not in ``written``."""
         self._writer = writer
         self._transfers = transfers
         self._reaper = reaper
@@ -64,7 +71,7 @@ class PartSender:
         self._jobs: deque[tuple[Job, int]] = deque()
         self._in_flight = 0
         self._failure: Exception | None = None
-        self._over = False
+        self._ended = threading.Lock()
         reaper.watch(self)
 
     def __repr__(self) -> str:
@@ -87,12 +94,15 @@ class PartSender:
                 self.written += min(room, len(data))
                 data = data[room:]
         except BaseException as error:
-            # How much of *data* was taken in is unknown to the layer above, which would send it again.
-            self._failure = error if isinstance(error, Exception) else self._interrupted()
+            self.poison(error)
             raise
 
-    def _interrupted(self) -> OSError:
-        return os_error(errno.EINTR, self.url, "a write was interrupted, so the object cannot be published")
+    def poison(self, error: BaseException) -> None:
+        """A write failed or was interrupted. How much of it was taken in is unknown to the layer above, which would
+        send it again, so nothing is taken in or published any more."""
+        if self._failure is None:
+            interrupted = "a write was interrupted, so the object cannot be published"
+            self._failure = error if isinstance(error, Exception) else os_error(errno.EINTR, self.url, interrupted)
 
     def _check(self) -> None:
         if self.inherited:
@@ -101,6 +111,11 @@ class PartSender:
             )
         if self._failure is not None:
             raise self._failure
+        if self.abandoned or self._ended.locked():
+            raise self._given_up()
+
+    def _given_up(self) -> OSError:
+        return os_error(errno.ECANCELED, self.url, "this writer was given up, so the object cannot be published")
 
     def _send(self) -> None:
         """Send the current part in the background, once there is room for it among those in flight."""
@@ -117,14 +132,19 @@ class PartSender:
         self._transfers.submit(job)
 
     def _settle_oldest(self) -> None:
-        job, size = self._jobs.popleft()
+        job, size = self._jobs[0]
+        job.result()  # until it is over it stays in the queue, where an abort finds and awaits it
+        self._jobs.popleft()
         self._in_flight -= size
-        job.result()
 
     def publish(self) -> Stat:
         """Send what is left and publish the object; raise, having aborted, where that fails."""
+        mine = False
         try:
             self._check()
+            mine = self._ended.acquire(blocking=False)
+            if not mine:  # another thread was faster; what is left here is not the whole any more
+                raise self._given_up()
             if self._number == 1:
                 stat = self._writer.put([self._part] if self._part else [])
             else:
@@ -134,22 +154,27 @@ class PartSender:
                     self._settle_oldest()
                 stat = self._writer.commit()
         except BaseException:
-            self.abort()
+            if mine:
+                self._clean_up()
+            else:
+                self.abort()
             raise
-        self._finish()
+        self._reaper.forget(self)
         return stat
 
     def abort(self) -> None:
         """Give the object up: wait for the parts in flight, then remove what was sent. Does not raise."""
-        if self._over or self.inherited:
-            return
-        self._finish()
-        if self.written or self.abandoned:
-            more = " or more" if self.abandoned else ""
+        if not self.inherited and self._ended.acquire(blocking=False):
+            self._clean_up()
+
+    def _clean_up(self) -> None:
+        self._reaper.forget(self)
+        if self.written or self.unseen:
+            more = " or more" if self.unseen else ""
             logger.warning(
                 "%s: %d%s bytes that were written are discarded, nothing is published", self.url, self.written, more
             )
-        for job, _ in self._jobs:
+        for job, _ in list(self._jobs):
             job.cancel()
         self._jobs.clear()
         self._part = bytearray()
@@ -158,14 +183,10 @@ class PartSender:
         except Exception:
             logger.warning("%s: an unfinished upload may remain", self.url, exc_info=True)
 
-    def _finish(self) -> None:
-        self._over = True
-        self._reaper.forget(self)
-
     def abandon(self) -> None:
         """Leave the abort to the reaper: all that a finalizer may do."""
-        if not self._over and not self.inherited:
-            self.abandoned = True
+        if not self._ended.locked() and not self.inherited:
+            self.abandoned = self.unseen = True
             self._reaper.leave(self.abort)
 
 
@@ -179,10 +200,9 @@ class Finishing(Protocol):
 class WriteSink(io.RawIOBase):
     """The raw stream: every ``close`` aborts, unless ``publish`` came first."""
 
-    mode = "wb"
-
-    def __init__(self, sender: PartSender) -> None:
+    def __init__(self, sender: PartSender, mode: str = "wb") -> None:
         self.name = sender.url
+        self.mode = mode
         self._sender = sender
         self._muted = False
         self.finishing: list[Finishing] = []
@@ -212,12 +232,19 @@ class WriteSink(io.RawIOBase):
         view = memoryview(data).cast("B")
         if self._muted:
             self._sender.written += len(view)
-        else:
+            return len(view)
+        try:
             self._sender.feed(view)
-        return len(view)
+            return len(view)
+        except BaseException as error:  # an interrupt may also come after the feeding
+            self._sender.poison(error)
+            raise
 
     def publish(self) -> None:
         """Write the ends of the layers above and publish the object."""
+        if self._muted:
+            self._sender.abort()
+            raise os_error(errno.ECANCELED, self.name, "this writer was given up, so the object cannot be published")
         for layer in self.finishing:
             layer.finish()
         self.stat = self._sender.publish()
@@ -233,15 +260,21 @@ class WriteSink(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            if self.stat is None:
+            self.close_below()
+            if self.stat is None and not self._sender.abandoned:  # else this is the finalizer of a layer above
                 self._sender.abort()
+
+    def close_below(self) -> None:
+        """A layer below the outermost is closed; unless those above told us, what they hold is lost uncounted."""
+        if not self._muted:
+            self._sender.unseen = True
 
     def abandon(self) -> None:
         """All that a finalizer does: warn, and leave the abort to the reaper."""
         if self.stat is None and not self._muted and not self.closed and not self._sender.inherited:
             self._muted = True
+            self._sender.abandon()  # first: a filter may make an exception of the warning
             warnings.warn(f"unclosed, not published: {self!r}", ResourceWarning, stacklevel=3, source=self)
-            self._sender.abandon()
 
     def __del__(self) -> None:
         if hasattr(self, "finishing"):
@@ -252,7 +285,9 @@ class _Outermost(io.IOBase):
     """What the layers that users hold have in common: they publish at ``close``, and only there."""
 
     _sink: WriteSink
-    _outer: bool
+    _outer = False
+    _told = False
+    """True once the user has heard how it ended: by ``close`` or ``discard`` of the outermost layer."""
 
     @property
     def stat(self) -> Stat | None:
@@ -261,6 +296,7 @@ class _Outermost(io.IOBase):
 
     def discard(self) -> None:
         """Close without publishing: the object stays what it was, and what was sent is removed."""
+        self._told = True
         if not self.closed:
             self._sink.mute()
             super().close()
@@ -268,10 +304,16 @@ class _Outermost(io.IOBase):
     def close(self) -> None:
         """Publish the object and close; when this returns it is visible. Raises, having aborted, where it cannot be."""
         if self.closed:
+            if self._outer and not self._told:
+                self._told = True
+                message = "a layer below was closed before this one, so nothing was published"
+                raise os_error(errno.ECANCELED, self._sink.name, message)
             return
         if not self._outer:
+            self._sink.close_below()
             self.discard()
             return
+        self._told = True
         try:
             self.flush()
             self._sink.publish()
@@ -289,7 +331,7 @@ class _Outermost(io.IOBase):
             self.discard()
 
     def __del__(self) -> None:
-        if hasattr(self, "_sink"):
+        if self._outer:
             self._sink.abandon()
 
 
@@ -325,5 +367,5 @@ class TextWriter(_Outermost, io.TextIOWrapper):
     def detach(self) -> BinaryWriter:
         """Separate the binary layer and return it; it is then the outermost one."""
         io.TextIOWrapper.detach(self)
-        self._binary._outer = True
+        self._outer, self._binary._outer = False, True
         return self._binary
