@@ -32,7 +32,7 @@ from storagekit.directories import entries_below, rmdir, scandir
 from storagekit.driver import Matches, Stat
 from storagekit.files import Streams
 from storagekit.location import Location
-from storagekit.lookup import find_object, isdir, isfile, status
+from storagekit.lookup import find_object, isdir, isfile, refuse_directory, status
 
 __all__ = ["copy", "copyfile", "remove", "rename", "rmtree", "touch"]
 
@@ -290,7 +290,7 @@ def copyfile(source: Side, target: Side, streams: Streams) -> str:
         with streams.open_reader(source) as reader:
             _write_local(reader, target, source.location.url)
         return target
-    _refuse_directory(target)
+    refuse_directory(target)
     traits = target.traits
     if traits.implicit_directories and not traits.file_beside_directory and isdir(target):
         # Such a server may well accept the file, and then list nothing of the directory any more.
@@ -372,19 +372,6 @@ def _refuse_pipe(path: str) -> None:
         raise shutil.SpecialFileError(f"`{path}` is a named pipe")
 
 
-def _refuse_directory(target: Resource) -> None:
-    """Refuse a target that is a directory by its name, as ``open`` does before it writes."""
-    location = target.location
-    if location.is_root:
-        raise errors.is_a_directory(location)
-    if location.path.endswith("/"):
-        try:
-            found = isfile(target.at(location.bare))
-        except OSError:  # it only chooses between two refusals
-            found = False
-        raise errors.not_a_directory(location) if found else errors.is_a_directory(location)
-
-
 # ---------------------------------------------------------------- renaming
 
 
@@ -419,7 +406,7 @@ def _rename_object(source: Resource, target: Resource, streams: Streams) -> None
         found = find_object(source)
     except IsADirectoryError as error:
         raise _crossing(source, target, "this store renames no directory in one step") from error
-    _refuse_directory(target)
+    refuse_directory(target)
     if isdir(target) and not isfile(target):
         raise errors.is_a_directory(target.location)
     copied = source.backend.copy(found, target.location, target.options)
@@ -460,7 +447,9 @@ def _same_version(one: Stat, other: Stat) -> bool:
 def _crossing(source: Side, target: Side, text: str) -> OSError:
     """EXDEV with both names, as ``os.rename`` reports it, and the way out."""
     names = [side if isinstance(side, str) else side.location.url for side in (source, target)]
-    return OSError(errno.EXDEV, f"{text}; use move, which copies and then removes", names[0], None, names[1])
+    return OSError(
+        errno.EXDEV, f"{text}; copy it and remove the original, which is what a move does", names[0], None, names[1]
+    )
 
 
 # ---------------------------------------------------------------- touching
@@ -477,9 +466,8 @@ def touch(resource: Resource, streams: Streams, exist_ok: bool = True) -> None:
     try:
         found = status(resource)
     except FileNotFoundError:
-        if location.is_root:
+        if location.is_root or location.path.endswith("/"):
             raise
-        _refuse_directory(resource)
         try:
             # Where the store can decide it, never over an object that somebody else has made meanwhile.
             with streams.open_writer(resource, exclusive=resource.traits.exclusive_create):

@@ -28,7 +28,7 @@ from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Reaper
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 __all__ = ["BufferedReader", "ReadStream"]
 
@@ -76,6 +76,10 @@ class ReadStream(io.RawIOBase):
 
     def fileno(self) -> int:
         raise unsupported(self.name, "an object in a store has no file descriptor; copy it to a local file to get one")
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        self._check_open()
+        raise unsupported(self.name, "the file was opened for reading only")
 
     def tell(self) -> int:
         self._check_open()

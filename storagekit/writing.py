@@ -101,8 +101,11 @@ class PartSender:
         """A write failed or was interrupted. How much of it was taken in is unknown to the layer above, which would
         send it again, so nothing is taken in or published any more."""
         if self._failure is None:
-            interrupted = "a write was interrupted, so the object cannot be published"
-            self._failure = error if isinstance(error, Exception) else os_error(errno.EINTR, self.url, interrupted)
+            if not isinstance(error, Exception) or isinstance(error, InterruptedError):
+                # Not EINTR, which the C buffer takes for a reason to write again, at once and for ever.
+                message = "a write was interrupted, so the object cannot be published"
+                error = os_error(errno.ECANCELED, self.url, message)
+            self._failure = error
 
     def _check(self) -> None:
         if self.inherited:

@@ -321,7 +321,7 @@ def test_copyfile_errors(store: Store, streams: Streams) -> None:
         ("d", "b", IsADirectoryError),
         ("d/", "b", IsADirectoryError),
         ("a/", "b", NotADirectoryError),
-        ("a", "b/", IsADirectoryError),
+        ("a", "b/", FileNotFoundError),
         ("d/x", "a/", NotADirectoryError),
         ("a", "memory://box", IsADirectoryError),
     ]:
@@ -464,7 +464,7 @@ def test_rename_refuses(store: Store, local: Resource, streams: Streams) -> None
         ("c", "b", FileNotFoundError),
         ("a/", "b", NotADirectoryError),
         ("a", "d", IsADirectoryError),
-        ("a", "b/", IsADirectoryError),
+        ("a", "b/", FileNotFoundError),
         ("d/x", "a/", NotADirectoryError),
         ("a", "memory://box", IsADirectoryError),
         ("memory://box", "b", io.UnsupportedOperation),
@@ -581,7 +581,7 @@ def test_touch_on_directories(store: Store, local: Resource, tmp_path: Path, str
     for path, error in [
         ("d", IsADirectoryError),
         ("m/", IsADirectoryError),
-        ("new/", IsADirectoryError),
+        ("new/", FileNotFoundError),
         ("f/", NotADirectoryError),
         ("memory://box", IsADirectoryError),
     ]:

@@ -1,0 +1,453 @@
+"""The port, implemented with boto3. Together with ``boto_client`` the only module that knows it.
+
+boto3 is imported on the first use of an ``s3://`` URL, because importing it takes longer than many programs run.
+
+Every request goes through ``_call``, which maps errors and learns the ``Server`` header. It also keeps, for the
+thread that makes the request, what its attempts leave in doubt: botocore retries by itself, and reports
+only the last attempt. For a conditional write that matters: "precondition failed" after a lost answer may
+mean that the first attempt has succeeded.
+"""
+
+from __future__ import annotations
+
+import calendar
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from storagekit.driver import Absent, Condition, Matches
+from storagekit.location import Location
+from storagekit_s3 import errors
+from storagekit_s3.api import (
+    Api,
+    Attributes,
+    Entry,
+    Info,
+    Page,
+    PartList,
+    RangeReply,
+    Source,
+    UploadEntry,
+    UploadPage,
+    Written,
+)
+from storagekit_s3.boto_client import make_client
+from storagekit_s3.options import Connection
+
+__all__ = ["BotoApi", "connect"]
+
+# The fields of Attributes, and what boto3 calls them.
+_NAMES = {
+    "content_type": "ContentType",
+    "cache_control": "CacheControl",
+    "content_disposition": "ContentDisposition",
+    "content_encoding": "ContentEncoding",
+    "content_language": "ContentLanguage",
+    "website_redirect_location": "WebsiteRedirectLocation",
+    "expires": "Expires",
+    "metadata": "Metadata",
+    "storage_class": "StorageClass",
+    "server_side_encryption": "ServerSideEncryption",
+    "sse_kms_key_id": "SSEKMSKeyId",
+    "acl": "ACL",
+}
+
+# The entries of a batch have codes of their own, but no status.
+_STATUS_OF_CODE = {"AccessDenied": 403, "InternalError": 500, "SlowDown": 503}
+
+# What is left of a body is read to keep its connection where that costs less than a new one: about what
+# a socket's buffer holds already.
+DRAIN_BYTES = 64 * 1024
+
+
+def connect(connection: Connection, location: Location) -> Api:
+    """The port for *connection*; *location* is what an error is about."""
+    try:
+        return BotoApi(make_client(connection))
+    except Exception as error:
+        raise errors.client_error(error, "connecting", location) from error
+
+
+class BotoApi:
+    """``Api`` over a boto3 client, which is safe to use from many threads."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._attempts = threading.local()
+        self.server: str | None = None
+        client.meta.events.register("needs-retry.s3", self._note_attempt)
+
+    @property
+    def endpoint(self) -> str:
+        return str(self._client.meta.endpoint_url)
+
+    def get(
+        self, location: Location, start: int, stop: int, *, etag: str | None = None, version_id: str | None = None
+    ) -> RangeReply:
+        reply = self._call(
+            "GetObject",
+            self._client.get_object,
+            location,
+            **_key(location),
+            Range=f"bytes={start}-{stop - 1}",
+            IfMatch=_quoted(etag),
+            VersionId=version_id,
+        )
+        body = _Body(reply["Body"], location, reply.get("ContentLength"))
+        length = reply.get("ContentLength") or 0
+        # Some servers answer a range with status 200: the header counts, not the status.
+        span = _content_range(reply.get("ContentRange"))
+        if span is None:
+            return RangeReply(_info(reply, length), 0, length, body)
+        first, last, size = span
+        return RangeReply(_info(reply, size), first, last + 1, body)
+
+    def head(self, location: Location, *, version_id: str | None = None) -> Info:
+        reply = self._call("HeadObject", self._client.head_object, location, **_key(location), VersionId=version_id)
+        return _info(reply, reply.get("ContentLength"))
+
+    def head_bucket(self, location: Location) -> None:
+        self._call("HeadBucket", self._client.head_bucket, location, Bucket=location.container)
+
+    def put(
+        self, location: Location, body: bytes | bytearray, attributes: Attributes, condition: Condition = None
+    ) -> Written:
+        reply = self._call(
+            "PutObject",
+            self._client.put_object,
+            location,
+            **_key(location),
+            **_parameters(attributes),
+            **_condition(condition),
+            Body=body,
+        )
+        return _written(reply)
+
+    def create_upload(self, location: Location, attributes: Attributes) -> str:
+        reply = self._call(
+            "CreateMultipartUpload",
+            self._client.create_multipart_upload,
+            location,
+            **_key(location),
+            **_parameters(attributes),
+        )
+        return str(reply["UploadId"])
+
+    def put_part(self, location: Location, upload_id: str, number: int, body: bytes | bytearray) -> str | None:
+        reply = self._call(
+            "UploadPart",
+            self._client.upload_part,
+            location,
+            **_key(location),
+            UploadId=upload_id,
+            PartNumber=number,
+            Body=body,
+        )
+        return _bare(reply.get("ETag"))
+
+    def copy_part(
+        self, location: Location, upload_id: str, number: int, source: Source, span: tuple[int, int] | None
+    ) -> str | None:
+        reply = self._call(
+            "UploadPartCopy",
+            self._client.upload_part_copy,
+            location,
+            **_key(location),
+            **_source(source),
+            UploadId=upload_id,
+            PartNumber=number,
+            CopySourceRange=f"bytes={span[0]}-{span[1] - 1}" if span else None,
+        )
+        return _bare(reply.get("CopyPartResult", {}).get("ETag"))
+
+    def complete_upload(
+        self, location: Location, upload_id: str, parts: PartList, condition: Condition = None
+    ) -> Written:
+        reply = self._call(
+            "CompleteMultipartUpload",
+            self._client.complete_multipart_upload,
+            location,
+            **_key(location),
+            **_condition(condition),
+            UploadId=upload_id,
+            MultipartUpload={"Parts": [{"PartNumber": p.number, "ETag": _quoted(p.etag)} for p in parts]},
+        )
+        return _written(reply)
+
+    def abort_upload(self, location: Location, upload_id: str) -> None:
+        self._call(
+            "AbortMultipartUpload",
+            self._client.abort_multipart_upload,
+            location,
+            **_key(location),
+            UploadId=upload_id,
+        )
+
+    def copy(self, location: Location, source: Source, attributes: Attributes, *, replace: bool) -> Written:
+        reply = self._call(
+            "CopyObject",
+            self._client.copy_object,
+            location,
+            **_key(location),
+            **_source(source),
+            **_parameters(attributes),
+            MetadataDirective="REPLACE" if replace else "COPY",
+        )
+        result = reply.get("CopyObjectResult") or {}
+        return Written(_bare(result.get("ETag")), reply.get("VersionId"), _nanoseconds(result.get("LastModified")))
+
+    def delete(self, location: Location, condition: Condition = None) -> None:
+        self._call("DeleteObject", self._client.delete_object, location, **_key(location), **_condition(condition))
+
+    def delete_many(self, locations: Sequence[Location]) -> Sequence[tuple[Location, OSError]]:
+        wanted = {location.path: location for location in locations}
+        bucket = locations[0].container
+        reply = self._call(
+            "DeleteObjects",
+            self._client.delete_objects,
+            Location(locations[0].scheme, bucket, ""),
+            Bucket=bucket,
+            Delete={"Objects": [{"Key": key} for key in wanted], "Quiet": True},
+        )
+        failed = []
+        for entry in reply.get("Errors", []):
+            location = wanted.get(entry.get("Key", ""), Location(locations[0].scheme, bucket, entry.get("Key", "")))
+            code, message = entry.get("Code", "unknown"), entry.get("Message", "")
+            status = _STATUS_OF_CODE.get(code, 400)
+            failed.append(
+                (location, errors.reply_error("DeleteObjects", location, code=code, status=status, message=message))
+            )
+        return failed
+
+    def list_page(
+        self, location: Location, prefix: str, *, delimited: bool, limit: int, start_after: str, token: str | None
+    ) -> Page:
+        reply = self._call(
+            "ListObjectsV2",
+            self._client.list_objects_v2,
+            location,
+            Bucket=location.container,
+            Prefix=prefix,
+            Delimiter="/" if delimited else None,
+            MaxKeys=limit,
+            StartAfter=start_after or None,
+            ContinuationToken=token,
+        )
+        entries = [
+            Entry(
+                item["Key"],
+                item.get("Size"),
+                _bare(item.get("ETag")),
+                _nanoseconds(item.get("LastModified")),
+                item.get("StorageClass"),
+            )
+            for item in reply.get("Contents", [])
+        ]
+        prefixes = [item["Prefix"] for item in reply.get("CommonPrefixes", [])]
+        more = reply.get("NextContinuationToken") if reply.get("IsTruncated") else None
+        return Page(entries, prefixes, more)
+
+    def buckets(self) -> Sequence[str]:
+        names: list[str] = []
+        token: str | None = None
+        while True:
+            reply = self._call(
+                "ListBuckets", self._client.list_buckets, Location("s3", "", ""), ContinuationToken=token
+            )
+            names += [bucket["Name"] for bucket in reply.get("Buckets", [])]
+            following = reply.get("ContinuationToken")
+            if not following or following == token:
+                return names
+            token = following
+
+    def uploads_page(self, location: Location, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
+        key, upload_id = marker or (None, None)
+        reply = self._call(
+            "ListMultipartUploads",
+            self._client.list_multipart_uploads,
+            location,
+            Bucket=location.container,
+            Prefix=prefix,
+            KeyMarker=key,
+            UploadIdMarker=upload_id,
+        )
+        uploads = [
+            UploadEntry(item["Key"], item["UploadId"], _nanoseconds(item.get("Initiated")))
+            for item in reply.get("Uploads", [])
+        ]
+        if not reply.get("IsTruncated"):
+            return UploadPage(uploads, None)
+        return UploadPage(uploads, (reply.get("NextKeyMarker", ""), reply.get("NextUploadIdMarker", "")))
+
+    def presign(
+        self, location: Location, method: Literal["GET", "PUT"], expires: int, *, version_id: str | None = None
+    ) -> str:
+        parameters = dict(_key(location))
+        if method == "GET" and version_id is not None:
+            parameters["VersionId"] = version_id
+        operation = {"GET": "get_object", "PUT": "put_object"}[method]
+        try:
+            url = self._client.generate_presigned_url(operation, Params=parameters, ExpiresIn=expires)
+        except Exception as error:
+            raise errors.client_error(error, "presigning", location) from error
+        return str(url)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _call(
+        self, operation: str, method: Callable[..., Any], location: Location, **parameters: Any
+    ) -> dict[str, Any]:
+        """Make one request, leaving out the parameters that are None; raise what ``errors`` makes of a failure."""
+        self._attempts.doubt = None
+        try:
+            reply = method(**{name: value for name, value in parameters.items() if value is not None})
+        except Exception as error:
+            response = getattr(error, "response", None)
+            doubt: errors.Doubt = self._attempts.doubt
+            if not isinstance(response, Mapping):
+                raise errors.client_error(error, operation, location, doubt) from error
+            self._learn(response)
+            words, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+            raise errors.reply_error(
+                operation,
+                location,
+                code=str(words.get("Code", "unknown")),
+                status=int(metadata.get("HTTPStatusCode", 0)),
+                message=str(words.get("Message", "")),
+                request_id=metadata.get("RequestId"),
+                doubt=doubt,
+            ) from error
+        self._learn(reply)
+        return dict(reply)
+
+    def _learn(self, reply: Mapping[str, Any]) -> None:
+        headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders")
+        if headers is not None:
+            self.server = headers.get("server", "")
+
+    def _note_attempt(self, response: Any, caught_exception: Any, **_: Any) -> None:
+        """Called by botocore after each attempt, with its response or its exception."""
+        if caught_exception is not None:
+            doubt: errors.Doubt = None if errors.is_unsent(caught_exception) else "lost"
+        else:
+            http, parsed = response
+            failed = http.status_code >= 300 or "Error" in parsed
+            doubt = errors.status_doubt(http.status_code) if failed else None
+        if self._attempts.doubt != "lost":
+            self._attempts.doubt = doubt or self._attempts.doubt
+
+
+class _Body:
+    """The body of a GetObject reply.
+
+    ``StreamingBody.readinto`` costs one copy more than reading from the socket would; going below
+    urllib3 to save it was measured and gains little while the request itself goes through botocore.
+    """
+
+    def __init__(self, stream: Any, location: Location, length: int | None) -> None:
+        self._stream = stream
+        self._location = location
+        self._left = length
+        self._ended = False
+
+    def readinto(self, view: memoryview, /) -> int:
+        try:
+            count = int(self._stream.readinto(view))
+        except Exception as error:
+            self._ended, self._left = True, None
+            raise errors.client_error(error, "GetObject", self._location) from error
+        if self._left is not None:
+            self._left -= count
+        self._ended = count == 0 or self._left == 0
+        return count
+
+    def close(self) -> None:
+        if self._stream is None:
+            return
+        try:
+            if not self._ended and self._left is not None and self._left <= DRAIN_BYTES:
+                self._stream.read()
+            self._stream.close()
+        except Exception:
+            pass  # the connection is broken, and given up: there is nobody to tell
+        self._stream = None
+
+
+def _key(location: Location) -> dict[str, Any]:
+    return {"Bucket": location.container, "Key": location.path}
+
+
+def _parameters(attributes: Attributes) -> dict[str, Any]:
+    return {their: value for our, their in _NAMES.items() if (value := getattr(attributes, our))}
+
+
+def _condition(condition: Condition) -> dict[str, Any]:
+    if isinstance(condition, Absent):
+        return {"IfNoneMatch": "*"}
+    return {"IfMatch": _quoted(condition.identity)} if isinstance(condition, Matches) else {}
+
+
+def _source(source: Source) -> dict[str, Any]:
+    where = {"Bucket": source.location.container, "Key": source.location.path}
+    if source.version_id is not None:
+        where["VersionId"] = source.version_id
+    return {"CopySource": where, "CopySourceIfMatch": _quoted(source.etag)}
+
+
+def _bare(etag: Any) -> str | None:
+    """An ETag without its quotes, a weak one as it is; None for a missing or empty one."""
+    if not isinstance(etag, str):
+        return None
+    return etag if etag.startswith("W/") else etag.strip('"') or None
+
+
+def _quoted(etag: str | None) -> str | None:
+    return etag if etag is None or etag.startswith("W/") else f'"{etag}"'
+
+
+def _nanoseconds(time: Any) -> int | None:
+    """Nanoseconds since the epoch, in whole seconds.
+
+    Headers know no more than seconds. A listing that says more on some servers would make an unchanged object
+    look changed beside its HEAD.
+    """
+    if not isinstance(time, datetime):
+        return None
+    return calendar.timegm(time.utctimetuple()) * 10**9  # a time without a zone is UTC
+
+
+def _content_range(header: Any) -> tuple[int, int, int | None] | None:
+    """First, last and size of ``bytes 0-9/100``; None where there is no such header."""
+    if not isinstance(header, str) or not header.startswith("bytes "):
+        return None
+    span, _, size = header[6:].partition("/")
+    first, _, last = span.partition("-")
+    if not (first.isdigit() and last.isdigit()):
+        return None
+    return int(first), int(last), int(size) if size.isdigit() else None
+
+
+def _written(reply: Mapping[str, Any]) -> Written:
+    return Written(_bare(reply.get("ETag")), reply.get("VersionId"))
+
+
+def _info(reply: Mapping[str, Any], size: int | None) -> Info:
+    attributes = Attributes(
+        content_type=reply.get("ContentType"),
+        cache_control=reply.get("CacheControl"),
+        content_disposition=reply.get("ContentDisposition"),
+        content_encoding=reply.get("ContentEncoding"),
+        content_language=reply.get("ContentLanguage"),
+        expires=reply.get("ExpiresString"),
+        website_redirect_location=reply.get("WebsiteRedirectLocation"),
+        # HTTP header names have no case, and some servers change it.
+        metadata={str(name).lower(): str(value) for name, value in reply.get("Metadata", {}).items()},
+        storage_class=reply.get("StorageClass"),
+        server_side_encryption=reply.get("ServerSideEncryption"),
+        sse_kms_key_id=reply.get("SSEKMSKeyId"),
+    )
+    return Info(
+        size, _bare(reply.get("ETag")), _nanoseconds(reply.get("LastModified")), reply.get("VersionId"), attributes
+    )

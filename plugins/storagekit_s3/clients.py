@@ -1,0 +1,68 @@
+"""Which client serves a request.
+
+Making a client takes a tenth of a second and parses megabytes of JSON, so there is one per process and
+set of connection options, made under a lock and kept. The environment variables that boto3 looks at
+are part of the key, so that a change of ``AWS_PROFILE`` or ``AWS_ENDPOINT_URL`` is noticed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from storagekit.location import Location
+from storagekit_s3.api import Api
+from storagekit_s3.options import Connection
+
+__all__ = ["Clients"]
+
+# What boto3 reads from the environment and a running program is likely to change.
+_VARIABLES = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CA_BUNDLE",
+)
+
+
+class Clients:
+    """The clients of one driver: made on demand, kept until the end, and never used across a fork."""
+
+    def __init__(self, make: Callable[[Connection, Location], Api]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._clients: dict[object, Api] = {}
+        self._inherited: list[object] = []
+
+    def get(self, connection: Connection, location: Location) -> Api:
+        """The client for *connection* in this process; *location* is named in the error if there can be none."""
+        key = (os.getpid(), connection, *map(os.environ.get, _VARIABLES))
+        client = self._clients.get(key)
+        if client is None:
+            with self._lock:
+                client = self._clients.get(key)
+                if client is None:
+                    client = self._clients[key] = self._make(connection, location)
+        return client
+
+    def reset_after_fork(self) -> None:
+        """Forget the parent's clients and lock. The clients are kept alive: ending them would touch shared sockets."""
+        self._inherited.append(self._clients)
+        self._lock = threading.Lock()
+        self._clients = {}
+
+    def close(self) -> None:
+        """Close every client of this process."""
+        with self._lock:
+            clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            client.close()

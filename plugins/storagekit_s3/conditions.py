@@ -1,0 +1,144 @@
+"""Conditions and outcomes: what must hold before a change, and what became of a change whose answer was lost.
+
+**Before.** A condition is decided by the server, in the same step as the change, where the server is known to do so
+(``servers``). Elsewhere the change is refused, unless the option ``conditional_writes`` says ``"trust"`` (send it
+all the same: the user knows the server better) or ``"race"`` (look first, then write: of two writers at the same
+moment both may win).
+
+**After.** A request can fail although it was carried out: the answer was cut off, a gateway gave up, or a second
+attempt of a conditional write met the result of the first. Guessing would lose data one way or report a
+false success the other way, so the object is looked at: if it has the ETag and the size of what was sent, the
+change was made. If it has not and the answer was lost, the request may still be on its way, and the outcome is
+unknown. The one thing that an ETag cannot tell is *who* wrote equal bytes; for an empty object under
+``Absent()``, the usual lock file, equality would mean nothing, so there the outcome stays unknown too.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import NoReturn
+
+from storagekit import errors
+from storagekit.driver import Absent, Condition, Matches
+from storagekit.location import Location
+from storagekit_s3.api import Api, Info
+from storagekit_s3.errors import doubt_of, status_of, store_code_of
+from storagekit_s3.options import ConditionalWrites
+from storagekit_s3.servers import PROFILES, Profile, profile_of
+
+__all__ = ["Guard", "check", "guard", "learn_profile", "leave_unknown", "look", "refuse", "settle"]
+
+
+def learn_profile(api: Api, location: Location, option: str | None) -> Profile:
+    """The server's profile. Where no reply was seen yet, one HEAD on the target itself tells."""
+    profile = profile_of(api.endpoint, api.server, option)
+    if profile is not None:
+        return profile
+    try:
+        if location.path:
+            api.head(location)
+        elif location.container:
+            api.head_bucket(location)
+    except OSError as error:
+        if status_of(error) is None:  # nobody answered
+            raise
+    return profile_of(api.endpoint, api.server or "", option) or PROFILES["generic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """How a condition is kept: *sent* along with the change, or *checked* just before it."""
+
+    sent: Condition = None
+    checked: Condition = None
+
+
+def guard(condition: Condition, location: Location, *, honoured: bool, policy: ConditionalWrites) -> Guard:
+    """How *condition* can be kept; ``io.UnsupportedOperation`` where it cannot."""
+    if condition is None:
+        return Guard()
+    if honoured or policy == "trust":
+        return Guard(sent=condition)
+    if policy == "race":
+        return Guard(checked=condition)
+    wish = "nothing exists there yet" if isinstance(condition, Absent) else "the object is still the same version"
+    raise errors.unsupported(
+        location,
+        f"this server is not known to honour the condition that {wish}; the option conditional_writes='race' accepts "
+        "that of two writers at the same moment both may win, 'trust' says that the server does honour it, and the "
+        "option server names the kind of server",
+    )
+
+
+def check(api: Api, location: Location, condition: Condition) -> None:
+    """Look whether *condition* holds now; raise what its failure means."""
+    if condition is None:
+        return
+    try:
+        info = api.head(location)
+    except FileNotFoundError:
+        if isinstance(condition, Matches):
+            raise errors.changed(location, "The object is gone") from None
+        return
+    if isinstance(condition, Absent):
+        raise errors.exists(location)
+    if info.etag != condition.identity:
+        raise errors.changed(location)
+
+
+def refuse(error: OSError, location: Location, condition: Condition) -> NoReturn:
+    """Raise what a failed request means to the caller, given the condition that went along."""
+    status, code = status_of(error), store_code_of(error)
+    if isinstance(condition, Absent) and status == 412:
+        _raise_as(errors.exists(location), error)
+    if isinstance(condition, Matches) and (status == 412 or code == "NoSuchKey"):
+        _raise_as(errors.changed(location), error)
+    raise error
+
+
+def settle(api: Api, location: Location, error: OSError, *, etag: str | None, size: int, condition: Condition) -> Info:
+    """After a failed request that was to publish *size* bytes with *etag*: return what is there if that happened.
+
+    Otherwise raise: the refusal, ``OutcomeUnknownError``, or the error itself where it is certain.
+    """
+    doubt = doubt_of(error)
+    if doubt is None and store_code_of(error) != "NoSuchUpload":
+        refuse(error, location, condition)
+    info = look(api, location, error)
+    if info is not None and etag is not None and (info.etag, info.size) == (etag, size):
+        if size == 0 and isinstance(condition, Absent):
+            leave_unknown(error, location)
+        return info
+    if doubt == "lost" and status_of(error) != 412:
+        leave_unknown(error, location)
+    refuse(error, location, condition)
+
+
+def look(api: Api, location: Location, error: OSError) -> Info | None:
+    """What is at *location* after a request that failed with *error*; None where there is nothing.
+
+    Where that cannot be seen either, the outcome is as unknown as *error* leaves it.
+    """
+    try:
+        return api.head(location)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        pass
+    if doubt_of(error) == "lost":
+        leave_unknown(error, location)
+    raise error
+
+
+def leave_unknown(error: OSError, location: Location) -> NoReturn:
+    """Raise ``OutcomeUnknownError``: nobody can say whether the change that failed with *error* was made."""
+    text = f"The answer was lost ({error.strerror}), and the object does not tell whether the change was made"
+    _raise_as(errors.OutcomeUnknownError(errno.EIO, text, str(location)), error)
+
+
+def _raise_as(mine: OSError, theirs: OSError) -> NoReturn:
+    """Raise *mine* with the store's own words and the cause of *theirs*."""
+    request_id = getattr(theirs, "request_id", None)
+    errors.describe(mine, store_code=store_code_of(theirs), status=status_of(theirs), request_id=request_id)
+    raise mine from theirs.__cause__ or theirs

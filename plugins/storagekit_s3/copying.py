@@ -1,0 +1,170 @@
+"""Copying inside the store: data and metadata, without a byte through the client.
+
+A copy is pinned to the version that the caller saw. Servers that know ``x-amz-copy-source-if-match`` refuse another
+one; for the others the source is looked at afterwards, unless the copy's own ETag proves that the bytes are the same.
+
+CopyObject takes up to 5 GiB. Beyond that, and where something must hold for the *target* (CopyObject's own
+conditions are ignored by most servers), the copy is a multipart upload whose parts the store copies, and the
+condition is decided when it is completed. A server that cannot copy parts leaves those cases to the core, which
+streams. A multipart copy keeps headers and metadata; tags would need another permission, and stay behind.
+An object's own ACL is never copied, by CopyObject neither; most buckets have ACLs switched off.
+"""
+
+from __future__ import annotations
+
+import errno
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from storagekit import errors
+from storagekit.driver import Condition, Stat
+from storagekit.location import Location
+from storagekit_s3.api import Api, Attributes, Part, Source, Written
+from storagekit_s3.conditions import Guard, check, guard, settle
+from storagekit_s3.errors import doubt_of
+from storagekit_s3.options import S3Options
+from storagekit_s3.servers import Profile
+from storagekit_s3.stats import stat_of
+from storagekit_s3.writing import MAX_PARTS, abort_until_gone, multipart_etag
+
+__all__ = ["copy_object", "touch_object"]
+
+MiB = 1024 * 1024
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html: one request copies at most 5 GiB.
+COPY_LIMIT = 5 * 1024 * MiB
+# A part of a copy costs the client nothing; smaller ones are copied side by side, 20 for the smallest such object.
+COPY_PART_SIZE = 256 * MiB
+COPY_THREADS = 8
+
+# What a CopyObject with new metadata replaces as a whole, so that the rest must be sent again.
+_REPLACED = {
+    "content_type",
+    "cache_control",
+    "content_disposition",
+    "content_encoding",
+    "content_language",
+    "metadata",
+}
+
+
+def copy_object(
+    api: Api, source: Stat, target: Location, options: S3Options, profile: Profile, condition: Condition
+) -> Stat | None:
+    """Copy *source* to *target*; None where this server cannot and the bytes must go through the client."""
+    origin = Source(source.location, source.identity, options.version_id)
+    parts = (source.size or 0) > COPY_LIMIT or (condition is not None and source.size != 0)
+    if source.size is None or (parts and not profile.copy_part):
+        return None
+    if condition is not None and options.conditional_writes is None and not profile.completes(condition):
+        return None  # a PutObject may be able to keep the condition, and refuses it in the right words if not
+    kept = guard(condition, target, honoured=profile.completes(condition), policy=options.conditional_writes)
+    if condition is not None and source.size == 0:
+        return _put_empty(api, origin, target, options, kept)
+    if parts:
+        attributes = _merged(api, origin, options)
+        return _finished(api, origin, target, profile, _copy_parts(api, origin, target, source.size, attributes, kept))
+    renew = bool(options.attributes_given & _REPLACED)
+    attributes = _merged(api, origin, options) if renew else options.attributes
+    return _finished(api, origin, target, profile, _copy_once(api, origin, target, source.size, attributes, renew))
+
+
+def touch_object(api: Api, stat: Stat, profile: Profile) -> Stat:
+    """Renew an object's time by copying it onto itself, with everything that it has."""
+    target = stat.location
+    info = api.head(target)
+    if stat.identity is not None and info.etag != stat.identity:
+        raise errors.changed(target)
+    origin = Source(target, info.etag)
+    if (info.size or 0) > COPY_LIMIT:
+        if not profile.copy_part:
+            raise errors.unsupported(target, "this server cannot renew the time of an object of more than 5 GiB")
+        written = _copy_parts(api, origin, target, info.size or 0, info.attributes, Guard())
+    else:
+        written = _copy_once(api, origin, target, info.size or 0, info.attributes, True)
+    return _finished(api, replace(origin, etag=None), target, profile, written)
+
+
+def _merged(api: Api, origin: Source, options: S3Options) -> Attributes:
+    """The source's headers and metadata, with those that the user gave in their place.
+
+    Storage class and encryption are the target's own affair, as with CopyObject.
+    """
+    kept = api.head(origin.location, version_id=origin.version_id).attributes
+    given = {name: getattr(options.attributes, name) for name in options.attributes_given}
+    return replace(kept, storage_class=None, server_side_encryption=None, sse_kms_key_id=None, **given)
+
+
+def _copy_once(api: Api, origin: Source, target: Location, size: int, attributes: Attributes, renew: bool) -> Written:
+    try:
+        return api.copy(target, origin, attributes, replace=renew)
+    except OSError as error:
+        if doubt_of(error) is None:
+            raise
+        # A copy onto itself looks the same before and after; done twice it does no harm, but it may not be done yet.
+        etag = None if origin.location == target else origin.etag
+        info = settle(api, target, error, etag=etag, size=size, condition=None)
+        return Written(info.etag, info.version_id, info.modified_ns)
+
+
+def _put_empty(api: Api, origin: Source, target: Location, options: S3Options, kept: Guard) -> Stat:
+    """A copy of an empty object under a condition: there is no byte to copy, so it is written."""
+    attributes = _merged(api, origin, options)
+    check(api, target, kept.checked)
+    try:
+        written = api.put(target, b"", attributes, kept.sent)
+    except OSError as error:
+        info = settle(api, target, error, etag=None, size=0, condition=kept.sent)
+        written = Written(info.etag, info.version_id, info.modified_ns)
+    return Stat(target, "file", 0, written.modified_ns, written.etag)
+
+
+def _copy_parts(api: Api, origin: Source, target: Location, size: int, attributes: Attributes, kept: Guard) -> Written:
+    step = max(COPY_PART_SIZE, -(-size // MAX_PARTS))
+    spans = [(start, min(start + step, size)) for start in range(0, size, step)]
+    upload_id = api.create_upload(target, attributes)
+
+    def copy(number: int) -> Part:
+        # A range of a small object is refused by S3: where there is one part, it is the whole.
+        etag = api.copy_part(target, upload_id, number, origin, spans[number - 1] if len(spans) > 1 else None)
+        if etag is None:
+            raise errors.os_error(
+                errno.EIO, target, f"The server answered without an ETag to the copy of part {number}"
+            )
+        return Part(number, etag)
+
+    try:
+        with ThreadPoolExecutor(min(COPY_THREADS, len(spans)), "storagekit-s3-copy") as pool:
+            parts = list(pool.map(copy, range(1, len(spans) + 1)))
+        check(api, target, kept.checked)
+        try:
+            return api.complete_upload(target, upload_id, parts, kept.sent)
+        except OSError as error:
+            info = settle(api, target, error, etag=multipart_etag(parts), size=size, condition=kept.sent)
+            return Written(info.etag, info.version_id, info.modified_ns)
+    except BaseException as error:
+        _give_up(api, target, upload_id, error)
+        raise
+
+
+def _give_up(api: Api, target: Location, upload_id: str, error: BaseException) -> None:
+    """Abort the upload of a copy that failed; a failure of that is noted beside the error, and does not replace it."""
+    try:
+        abort_until_gone(api, target, upload_id, again=isinstance(error, OSError) and doubt_of(error) is not None)
+    except OSError as failure:
+        error.add_note(f"the unfinished upload {upload_id} could not be removed: {failure}")
+
+
+def _finished(api: Api, origin: Source, target: Location, profile: Profile, written: Written) -> Stat:
+    """Make sure that the version that was asked for is the one that was copied, and say what the target is now."""
+    proven = origin.etag is None or written.etag == origin.etag or profile.copy_source_condition
+    if not proven:
+        try:
+            now = api.head(origin.location, version_id=origin.version_id).etag
+        except FileNotFoundError:
+            now = None
+        if now != origin.etag:
+            raise errors.changed(
+                origin.location, f"The object changed while it was copied to {target}, which may be mixed"
+            )
+    return stat_of(target, api.head(target))

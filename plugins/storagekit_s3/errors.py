@@ -1,0 +1,279 @@
+"""Every error of S3 and of the way to it, as the ``OSError`` that Python has for it, decided in this one place.
+
+Two kinds arrive here. A *reply* of the store with a code and a status (``reply_error``); a failure
+of the *transport* or of the client's own *set-up*, where there is no reply (``client_error``). Library
+exceptions are told apart by their class names, in a table, so that this module imports no client
+library and serves any implementation of the port.
+
+Choices that are not obvious:
+
+* A ``HEAD`` reply has no body, hence no code: its bare 404 says "no such object" even where the bucket is missing.
+* ``SlowDown`` and other calls for patience are EBUSY: the store is well, it wants fewer requests.
+* A failed precondition is ``ObjectChangedError`` here; the writer turns it into ``FileExistsError`` where the
+  condition was that nothing exists.
+* The store's message is quoted, except beside credentials: what it says there may repeat them.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from storagekit import errors
+from storagekit.location import Location
+
+__all__ = [
+    "Doubt",
+    "client_error",
+    "doubt_of",
+    "is_unsent",
+    "reply_error",
+    "status_doubt",
+    "status_of",
+    "store_code_of",
+]
+
+# Which permission an operation needs, for the hint in a PermissionError.
+_PERMISSIONS = {
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "HeadBucket": "s3:ListBucket",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "UploadPartCopy": "s3:PutObject, and s3:GetObject on the source",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "CopyObject": "s3:PutObject, and s3:GetObject on the source",
+    "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "ListBuckets": "s3:ListAllMyBuckets",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+}
+
+# Codes about who is asking: errno EACCES, each with what to do.
+_CREDENTIALS = {
+    "InvalidAccessKeyId": "the access key id is not known to the store",
+    "SignatureDoesNotMatch": "the secret access key is wrong, or something on the way changed the request",
+    "ExpiredToken": "the session token has expired: renew the credentials",
+    "ExpiredTokenException": "the session token has expired: renew the credentials",
+    "InvalidToken": "the session token is not valid",
+    "TokenRefreshRequired": "the session token has expired: renew the credentials",
+    "RequestTimeTooSkewed": "this computer's clock and the store's differ too much",
+    "UnsupportedAlgorithm": "the server takes signed requests only, or another signature",
+    "AccountProblem": "there is a problem with the account",
+    "InvalidObjectState": "the object is archived: restore it first",
+}
+
+_NOT_FOUND = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
+_BUSY = {
+    "SlowDown",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "RequestLimitExceeded",
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "503",
+    "429",
+}
+_INVALID = {
+    "InvalidArgument",
+    "InvalidBucketName",
+    "InvalidObjectName",
+    "InvalidRequest",
+    "InvalidStorageClass",
+    "InvalidEncryptionAlgorithmError",
+    "InvalidPart",
+    "InvalidPartOrder",
+    "EntityTooSmall",
+    "MetadataTooLarge",
+}
+_ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301", "307"}
+
+# What a client library calls its errors that come before any reply (botocore's names), and what they mean.
+_SETUP_ERRNO = {
+    "NoCredentialsError": (
+        errno.EACCES,
+        "no credentials were found: give a profile, set AWS_ACCESS_KEY_ID, or anonymous",
+    ),
+    "PartialCredentialsError": (errno.EACCES, "the credentials are incomplete"),
+    "CredentialRetrievalError": (errno.EACCES, "the credentials could not be fetched"),
+    "TokenRetrievalError": (errno.EACCES, "the sign-in could not be refreshed: sign in again"),
+    "SSOError": (errno.EACCES, "the sign-in has expired: sign in again"),
+}
+_INVALID_SETUP = {
+    "ProfileNotFound",
+    "NoRegionError",
+    "InvalidRegionError",
+    "ParamValidationError",
+    "ConfigParseError",
+    "UnsupportedS3ConfigurationError",
+    "EndpointVariantError",
+    "ValueError",
+    "TypeError",
+}
+_TIMEOUTS = {"ConnectTimeoutError", "ReadTimeoutError", "ConnectTimeout", "ReadTimeout", "TimeoutError"}
+_CUT = {
+    "ConnectionClosedError",
+    "IncompleteReadError",
+    "IncompleteRead",
+    "ResponseStreamingError",
+    "ProtocolError",
+    "HTTPClientError",
+}
+
+
+# Exceptions of a client library before anything was sent.
+_UNSENT = {"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError", "SSLError"}
+
+Doubt: TypeAlias = Literal["lost", "failed"] | None
+"""What is not known of a change whose request failed. ``"lost"``: the answer to an attempt never came, so it may
+yet happen. ``"failed"``: an attempt was answered with a server error, which usually means that it did not."""
+
+
+def reply_error(
+    operation: str,
+    location: Location,
+    *,
+    code: str,
+    status: int,
+    message: str = "",
+    request_id: str | None = None,
+    doubt: Doubt = None,
+) -> OSError:
+    """The error for a reply of the store that is not a success."""
+    error = _reply_error(operation, location, code, status, message)
+    errors.describe(error, store_code=code, status=status, request_id=request_id)
+    error.doubt = doubt  # type: ignore[attr-defined]
+    return error
+
+
+def _reply_error(operation: str, location: Location, code: str, status: int, message: str) -> OSError:
+    said = f"{code}: {message}" if message and message != code else code
+    if code == "NoSuchBucket" or (operation == "HeadBucket" and status == 404):
+        return errors.os_error(errno.ENOENT, location, f"the bucket {location.container} does not exist")
+    if code in _CREDENTIALS:
+        return errors.os_error(errno.EACCES, location, f"Permission denied ({code})", hint=_CREDENTIALS[code])
+    if status == 412 or code == "PreconditionFailed":
+        return errors.changed(location)
+    if code in _BUSY or status in (429, 503):
+        return errors.os_error(errno.EBUSY, location, f"The store is busy ({said})")
+    if status == 501 or code == "NotImplemented":
+        return errors.unsupported(location, f"this server does not offer it: {operation} ({said})")
+    if code == "KeyTooLongError" or (code == "InvalidObjectName" and len(location.path.encode()) > 1024):
+        return errors.os_error(errno.ENAMETOOLONG, location, hint="a key has at most 1024 bytes")
+    if code == "QuotaExceeded" or status == 507:
+        return errors.os_error(errno.EDQUOT, location, f"Quota exceeded ({said})")
+    if code == "EntityTooLarge":
+        return errors.os_error(errno.EFBIG, location)
+    if code == "RequestTimeout":
+        return errors.os_error(errno.ETIMEDOUT, location, f"The request took too long ({said})")
+    if code in _ELSEWHERE or status in (301, 307):
+        return errors.os_error(
+            errno.EIO, location, f"The bucket is elsewhere ({said})", hint="the option region_name may help"
+        )
+    if code == "NoSuchUpload":
+        return errors.os_error(errno.ECANCELED, location, "The upload is gone: it was completed or aborted elsewhere")
+    if code in _NOT_FOUND or status == 404:
+        return errors.not_found(location)
+    if status in (401, 403):
+        hint = (
+            f"the credentials must be right and allow {_PERMISSIONS[operation]}" if operation in _PERMISSIONS else None
+        )
+        return errors.os_error(errno.EACCES, location, f"Permission denied ({code})", hint=hint)
+    if code == "400":
+        hint = "a reply to HEAD says no more; an expired token or a wrong region are the usual reasons"
+        return errors.os_error(errno.EIO, location, f"{operation} was refused with status 400", hint=hint)
+    if code in _INVALID or status == 416:
+        return errors.invalid(location, f"{operation} was refused ({said})")
+    return errors.os_error(errno.EIO, location, f"{operation} failed with status {status} ({said})")
+
+
+def client_error(error: BaseException, operation: str, location: Location, doubt: Doubt = None) -> OSError:
+    """The error for a request that got no reply, or whose body broke off; *error* is the client library's exception."""
+    mapped = errors.describe(_client_error(error, operation, location))
+    mapped.doubt = doubt  # type: ignore[attr-defined]
+    return mapped
+
+
+def _client_error(error: BaseException, operation: str, location: Location) -> OSError:
+    names = {base.__name__ for base in type(error).__mro__}
+    for name, (number, advice) in _SETUP_ERRNO.items():
+        if name in names:
+            return errors.os_error(number, location, hint=advice)
+    chain = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLError) for cause in chain) or "SSLError" in names:
+        reason = next((str(c.reason or c) for c in chain if isinstance(c, ssl.SSLError)), str(error))
+        hint = "the option ca_bundle names the certificates to trust"
+        return errors.os_error(errno.EPROTO, location, f"TLS to the store failed ({reason})", hint=hint)
+    if names & _TIMEOUTS or any(isinstance(cause, TimeoutError) for cause in chain):
+        return errors.os_error(errno.ETIMEDOUT, location, f"{operation} got no answer in time")
+    if any(isinstance(cause, socket.gaierror) for cause in chain):
+        return errors.os_error(
+            errno.EHOSTUNREACH, location, "The endpoint's host name was not found", hint="see endpoint_url"
+        )
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.errno and "HTTPError" not in type(cause).__name__:
+            refused = cause.errno == errno.ECONNREFUSED
+            question = "is endpoint_url right, and the server running?" if refused else None
+            return errors.os_error(cause.errno, location, hint=question)
+    if names & _CUT or any(type(cause).__name__ in _CUT for cause in chain):
+        return errors.os_error(errno.ECONNRESET, location, "The connection to the store was cut")
+    if names & _INVALID_SETUP:
+        return errors.invalid(location, str(error))
+    return errors.os_error(errno.EIO, location, f"{operation} failed ({type(error).__name__})")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it wraps: causes, context, and the ``error`` that botocore keeps among its fields."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        fields = getattr(cause, "kwargs", None)
+        inner = fields.get("error") if isinstance(fields, dict) else None
+        waiting += [inner, getattr(cause, "reason", None), cause.__cause__, cause.__context__, *cause.args]
+
+
+def status_of(error: OSError) -> int | None:
+    """The HTTP status of the reply that an error is about, None where there was none."""
+    status = getattr(error, "status", None)
+    return status if isinstance(status, int) else None
+
+
+def store_code_of(error: OSError) -> str | None:
+    """The store's code for an error, None where there was no reply."""
+    code = getattr(error, "store_code", None)
+    return code if isinstance(code, str) else None
+
+
+def doubt_of(error: OSError) -> Doubt:
+    """Whether the request that failed, in any of its attempts, may have been carried out all the same."""
+    doubt = getattr(error, "doubt", None)
+    return doubt if doubt in ("lost", "failed") else None
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Whether a client library's exception says that no byte of the request has left."""
+    return any(base.__name__ in _UNSENT for base in type(error).__mro__)
+
+
+def status_doubt(status: int) -> Doubt:
+    """The doubt that a reply's status leaves about a change.
+
+    A gateway's 502 or 504 says nothing about what the store behind it did. An error in a reply of status 200
+    counts as a server error: S3 begins the answer of a long Complete or Copy before its end.
+    """
+    if status in (502, 504):
+        return "lost"
+    return "failed" if status >= 500 or status < 300 else None

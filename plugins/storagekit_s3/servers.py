@@ -1,0 +1,121 @@
+"""What each kind of S3 server does differently: the one place for quirks.
+
+A server that does not know a condition does not refuse it: it ignores the header and overwrites.
+So silence is not support, and every promise below was measured against the server that it is
+made for; a server that is not known here is promised nothing, and a write that must not overwrite
+is refused there (``conditions`` says which option accepts the risk). The user's bucket is never probed.
+
+A server is told, in this order, by the option ``server``, by the endpoint's host name (Amazon's own),
+or by the ``Server`` header of a reply. ``Server: AmazonS3`` at a host that is not Amazon's is an imitation:
+``rclone serve s3`` sends it, and it knows no condition at all.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from storagekit.driver import Absent, Condition
+
+__all__ = ["PROFILES", "Profile", "is_amazon", "profile_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What one kind of server can be relied on for. The defaults are those of a server that nothing is known of."""
+
+    name: str
+    put_absent: bool = False
+    """PutObject decides ``If-None-Match: *`` atomically."""
+    put_matches: bool = False
+    """PutObject decides ``If-Match`` atomically."""
+    complete_absent: bool = False
+    """CompleteMultipartUpload decides ``If-None-Match: *`` atomically."""
+    complete_matches: bool = False
+    """CompleteMultipartUpload decides ``If-Match`` atomically."""
+    delete_matches: bool = False
+    """DeleteObject decides ``If-Match`` atomically."""
+    copy_source_condition: bool = False
+    """CopyObject and UploadPartCopy refuse a source that no longer matches. Otherwise it is looked at afterwards."""
+    copy_part: bool = True
+    """UploadPartCopy copies. (An implementation that ignores the source stores an empty part.)"""
+    complete_etag: bool = False
+    """The ETag that CompleteMultipartUpload answers with is the one that the object then has."""
+    markers: bool = True
+    """An empty object with a trailing slash keeps its name, and so marks an empty directory."""
+    literal_keys: bool = True
+    """Every key is kept as it is, ``//`` and ``..`` included."""
+    file_beside_directory: bool = True
+    """``a`` and ``a/b`` can both be objects."""
+
+    def puts(self, condition: Condition) -> bool:
+        """Whether PutObject honours *condition*."""
+        return self.put_absent if isinstance(condition, Absent) else self.put_matches
+
+    def completes(self, condition: Condition) -> bool:
+        """Whether CompleteMultipartUpload honours *condition*."""
+        return self.complete_absent if isinstance(condition, Absent) else self.complete_matches
+
+
+_ALL = Profile(
+    "aws",
+    put_absent=True,
+    put_matches=True,
+    complete_absent=True,
+    complete_matches=True,
+    delete_matches=True,
+    copy_source_condition=True,
+    complete_etag=True,
+)
+# What the best of the others were found to do. If-Match at the end of a multipart upload is ignored by moto,
+# and was not measured elsewhere.
+_MOST = replace(_ALL, complete_matches=False, copy_source_condition=False)
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        _ALL,
+        # Ceph's gateway, release 20.
+        replace(_MOST, name="ceph-tentacle"),
+        # Release 16 and, unmeasured and so taken for old, those between: Complete ignores If-None-Match, DELETE
+        # ignores If-Match, and PUT with If-Match refuses even the current ETag in its quotes.
+        Profile("ceph", put_absent=True),
+        # Swift refuses conditional writes with 501; its DELETE knows If-Match.
+        Profile("swift", delete_matches=True),
+        # rclone serve s3 keeps keys as file names. Its multipart ETag is another one than the object's,
+        # and UploadPartCopy stores an empty part.
+        Profile("rclone", copy_part=False, markers=False, literal_keys=False, file_beside_directory=False),
+        replace(_MOST, name="moto"),
+        # LocalStack answers a conditional DELETE with 501.
+        replace(_MOST, name="localstack", delete_matches=False),
+        Profile("generic"),
+    )
+}
+
+_BY_HEADER = (
+    (re.compile(r"Ceph Object Gateway \(tentacle\)", re.I), "ceph-tentacle"),
+    (re.compile(r"Ceph Object Gateway", re.I), "ceph"),
+    (re.compile(r"Werkzeug/", re.I), "moto"),
+    (re.compile(r"rclone/|AmazonS3", re.I), "rclone"),
+)
+
+
+def is_amazon(endpoint: str) -> bool:
+    """Whether an endpoint is Amazon's own, in any of its partitions."""
+    host = (urlsplit(endpoint).hostname or "").lower()
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws"))
+
+
+def profile_of(endpoint: str, header: str | None, option: str | None = None) -> Profile | None:
+    """The profile of a server; None where a reply with its ``Server`` header is needed and *header* is still None."""
+    if option is not None:
+        return PROFILES[option]
+    if is_amazon(endpoint):
+        return PROFILES["aws"]
+    if header is None:
+        return None
+    for pattern, name in _BY_HEADER:
+        if pattern.match(header):
+            return PROFILES[name]
+    return PROFILES["generic"]

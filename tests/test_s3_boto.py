@@ -1,0 +1,148 @@
+"""The port over boto3: what is sent, and what the attempts below one request leave in doubt."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from storagekit.driver import Absent
+from storagekit.errors import ObjectChangedError
+from storagekit.location import Location
+from storagekit_s3.api import Api, Attributes, Part
+from storagekit_s3.boto import connect
+from storagekit_s3.boto_client import make_client
+from storagekit_s3.errors import doubt_of
+from storagekit_s3.options import Connection
+
+pytest_plugins = ["s3_support"]
+
+KEY = Location("s3", "box", "key")
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: "e1"\r\nServer: Test\r\n\r\n'
+FAILED = b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n"
+BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+SHORT = b'HTTP/1.1 206 Partial\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10\r\nETag: "e1"\r\n\r\nhalf'
+CUT = b""
+
+
+@contextmanager
+def scripted(replies: Sequence[bytes]) -> Iterator[tuple[Api, list[bytes]]]:
+    """A server that answers each request on a connection of its own with the next of *replies*; CUT says nothing."""
+    requests: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for reply in replies:
+                with listener.accept()[0] as connection:
+                    data = b""
+                    while b"\r\n\r\n" not in data:
+                        data += connection.recv(65536)
+                    requests.append(data)
+                    if b"100-continue" in data:
+                        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                        connection.recv(65536)
+                    connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listener.getsockname()[1]
+        api = connect(
+            Connection(f"http://127.0.0.1:{port}", aws_access_key_id="id", aws_secret_access_key="secret"), KEY
+        )
+        try:
+            yield api, requests
+        finally:
+            api.close()
+            thread.join()
+
+
+def test_a_precondition_after_a_lost_answer_is_in_doubt() -> None:
+    with scripted([CUT, FAILED]) as (api, requests), pytest.raises(ObjectChangedError) as failed:
+        api.put(KEY, b"data", Attributes(), Absent())
+    assert doubt_of(failed.value) == "lost"
+    assert len(requests) == 2
+    assert b"if-none-match: *" in requests[0].lower()
+
+
+def test_a_precondition_after_a_server_error_is_in_doubt() -> None:
+    with scripted([BROKEN, FAILED]) as (api, _), pytest.raises(ObjectChangedError) as failed:
+        api.put(KEY, b"data", Attributes(), Absent())
+    assert doubt_of(failed.value) == "failed"
+
+
+def test_a_precondition_at_once_is_certain() -> None:
+    with scripted([FAILED, OK]) as (api, _):
+        with pytest.raises(ObjectChangedError) as failed:
+            api.put(KEY, b"data", Attributes(), Absent())
+        assert doubt_of(failed.value) is None
+        assert api.put(KEY, b"data", Attributes()).etag == "e1"
+        assert api.server == "Test"
+
+
+def test_three_attempts() -> None:
+    with scripted([CUT, BROKEN, BROKEN]) as (api, requests), pytest.raises(OSError, match="500") as failed:
+        api.put(KEY, b"data", Attributes())
+    assert (len(requests), doubt_of(failed.value)) == (3, "lost")
+
+
+def test_an_error_inside_a_reply_of_status_200() -> None:
+    body = b"<Error><Code>InternalError</Code><Message>later</Message></Error>"
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with scripted([reply] * 3) as (api, _), pytest.raises(OSError, match="InternalError") as failed:
+        api.complete_upload(KEY, "id", [Part(1, "e1")])
+    assert doubt_of(failed.value) == "failed"
+
+
+def test_a_body_that_breaks_off() -> None:
+    with scripted([SHORT]) as (api, _):
+        reply = api.get(KEY, 0, 10)
+        buffer = memoryview(bytearray(10))
+        with pytest.raises(ConnectionResetError) as cut:
+            while reply.body.readinto(buffer):
+                pass
+        assert cut.value.filename == KEY.url
+        reply.body.close()
+
+
+def test_a_custom_endpoint_gets_path_style_and_no_trailers(no_aws: None) -> None:
+    connection = Connection("http://store.example:9000", aws_access_key_id="id", aws_secret_access_key="secret")
+    client = make_client(connection)
+    assert client.meta.config.s3["addressing_style"] == "path"
+    assert client.meta.config.request_checksum_calculation == "when_required"
+    assert client.meta.config.response_checksum_validation == "when_required"
+    assert client.meta.config.signature_version == "s3v4"
+    assert client.meta.config.retries["total_max_attempts"] == 3
+    client.close()
+
+
+def test_amazon_keeps_its_defaults(no_aws: None) -> None:
+    client = make_client(Connection(region_name="eu-west-1", anonymous=True))
+    assert "addressing_style" not in (client.meta.config.s3 or {})
+    assert client.meta.config.request_checksum_calculation == "when_supported"
+    client.close()
+
+
+def test_the_users_own_configuration_wins(no_aws: None, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    with open(f"{tmp_path}/config", "w") as file:
+        file.write("[default]\nendpoint_url = http://store.example\nrequest_checksum_calculation = when_supported\n")
+        file.write("max_attempts = 7\ns3 =\n  addressing_style = virtual\n")
+    client = make_client(Connection(aws_access_key_id="id", aws_secret_access_key="secret", region_name="r"))
+    assert client.meta.endpoint_url == "http://store.example"
+    assert client.meta.config.s3["addressing_style"] == "virtual"
+    assert client.meta.config.request_checksum_calculation == "when_supported"
+    assert client.meta.config.retries["total_max_attempts"] == 7
+    client.close()
+    named = Connection(aws_access_key_id="id", aws_secret_access_key="secret", addressing_style="path")
+    client = make_client(named)
+    assert client.meta.config.s3["addressing_style"] == "path"
+    client.close()
+
+
+def test_the_header_that_a_batch_delete_needs_beyond_amazon() -> None:
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<DeleteResult/>"
+    with scripted([reply]) as (api, requests):
+        assert api.delete_many([KEY]) == []
+    assert b"content-md5:" in requests[0].lower()
