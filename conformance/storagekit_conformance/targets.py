@@ -1,0 +1,251 @@
+"""The built-in targets: memory, file, and S3 over two servers, one of them also over https.
+
+Each S3 target starts its server once per process and gives every test a prefix of its own in one
+bucket. What a *server* cannot do stands here as its gaps; no test knows which server it runs against.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from storagekit.location import parse_location
+from storagekit_conformance.servers import S3Server, missing_moto, missing_rclone, moto_server, rclone_server
+from storagekit_conformance.target import Client, Root, Target
+
+__all__ = ["TARGETS"]
+
+
+class _MemoryClient(Client):
+    """The objects of one driver, through its hooks."""
+
+    def __init__(self, driver: Any, url: str) -> None:
+        self._driver, self._root = driver, parse_location(url)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._driver.open_write(self._root.child(key), {}, None).put([data])
+
+    def get(self, key: str) -> bytes:
+        try:
+            reader = self._driver.open_read(self._root.child(key), head=sys.maxsize)
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        return bytes(reader.head)
+
+    def delete(self, key: str) -> None:
+        self._driver.delete(self._root.child(key), None)
+
+    def keys(self) -> list[str]:
+        found = self._driver.entries(self._root, recursive=True, limit=None, start_after="")
+        return [stat.location.path.removeprefix(self._root.prefix) for stat in found]
+
+
+@contextmanager
+def _memory_place(url: str) -> Iterator[Root]:
+    """A driver of the place's own, with two ways in: the storage under test, and the driver's own hooks."""
+    from storagekit_memory.driver import MemoryDriver
+
+    driver = MemoryDriver()
+    yield Root(url, settings={"drivers": {"memory": lambda: driver}}, client=_MemoryClient(driver, url))
+
+
+def _memory_root() -> AbstractContextManager[Root]:
+    return _memory_place("memory://box/place")
+
+
+def _memory_container() -> AbstractContextManager[Root]:
+    return _memory_place("memory://box")
+
+
+class _FileClient(Client):
+    """The files below a folder, through the builtin functions."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, key: str, data: bytes) -> None:
+        path = os.path.join(self._folder, key)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        # As careful programs replace a file: whole, under a new inode.
+        descriptor, temporary = tempfile.mkstemp(dir=self._folder)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return Path(self._folder, key).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+
+    def delete(self, key: str) -> None:
+        os.remove(os.path.join(self._folder, key))
+
+    def keys(self) -> list[str]:
+        found = []
+        for folder, folders, files in os.walk(self._folder):
+            below = os.path.relpath(folder, self._folder)
+            found += [os.path.normpath(os.path.join(below, name)) for name in files]
+            if below != "." and not folders and not files:
+                found.append(below + "/")
+        return found
+
+
+@contextmanager
+def _file_root() -> Iterator[Root]:
+    folder = Path(tempfile.mkdtemp(prefix="storagekit-conformance-")).resolve()
+    try:
+        yield Root(f"file://{folder}", client=_FileClient(folder), shared=True)
+    finally:
+        shutil.rmtree(folder)
+
+
+class _S3Client(Client):
+    """The keys below a prefix of one bucket, through boto3 alone."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self._client, self._bucket, self._prefix = client, bucket, prefix
+
+    def put(self, key: str, data: bytes) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return bytes(self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)["Body"].read())
+        except self._client.exceptions.NoSuchKey:
+            raise KeyError(key) from None
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def keys(self) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        return [entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", ())]
+
+    def clear(self) -> None:
+        """Remove what a test left behind, as far as the server lets us: it ends with the process anyway."""
+        for key in self.keys():
+            try:
+                self.delete(key)
+            except self._client.exceptions.ClientError:
+                pass  # a key that the server lists but will not delete
+
+
+class _S3Host:
+    """One server, one bucket, and one boto3 client for a process's tests."""
+
+    def __init__(self, serve: Callable[[], AbstractContextManager[S3Server]], *, checks_secrets: bool) -> None:
+        self._serve = serve
+        self._checks_secrets = checks_secrets
+        self._server: S3Server | None = None
+        self._client: Any = None
+        self._bucket = ""
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Run the server."""
+        with self._serve() as self._server:
+            self._client = self._server.client()
+            self._bucket = self._server.new_bucket()
+            try:
+                yield
+            finally:
+                self._client.close()
+                self._server = None
+
+    def root(self) -> AbstractContextManager[Root]:
+        """A fresh prefix in the bucket."""
+        return self._place(self._bucket, uuid.uuid4().hex)
+
+    def container(self) -> AbstractContextManager[Root]:
+        """A fresh bucket."""
+        assert self._server is not None
+        return self._place(self._server.new_bucket(), "")
+
+    @contextmanager
+    def _place(self, bucket: str, prefix: str) -> Iterator[Root]:
+        assert self._server is not None
+        client = _S3Client(self._client, bucket, prefix and prefix + "/")
+        options = self._server.options()
+        # Bound and not listening: nobody else gets the port, and connecting to it is refused.
+        dead = socket.socket()
+        dead.bind(("127.0.0.1", 0))
+        try:
+            yield Root(
+                f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}",
+                options=options,
+                client=client,
+                shared=True,
+                secrets={
+                    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+                    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+                },
+                denied=options | {"aws_secret_access_key": "not-the-secret"} if self._checks_secrets else None,
+                unreachable=options | {"endpoint_url": f"http://127.0.0.1:{dead.getsockname()[1]}"},
+                missing_container=f"s3://storagekit-absent-{uuid.uuid4().hex[:12]}",
+            )
+        finally:
+            dead.close()
+            client.clear()
+
+
+def _s3(
+    name: str,
+    serve: Callable[[], AbstractContextManager[S3Server]],
+    missing: Callable[[], str | None],
+    *,
+    checks_secrets: bool,
+    gaps: Mapping[str, str],
+    unreliable: Mapping[str, str] | None = None,
+) -> Target:
+    host = _S3Host(serve, checks_secrets=checks_secrets)
+    return Target(
+        name,
+        host.root,
+        container=host.container,
+        session=host.session,
+        missing=missing,
+        gaps=gaps,
+        unreliable=unreliable or {},
+    )
+
+
+_MOTO_GAPS: Mapping[str, str] = {
+    "names.newline": "moto answers 404 for a key with a newline",
+}
+
+_MOTO_UNRELIABLE: Mapping[str, str] = {
+    "concurrency.exclusive-race/parts": "moto looks and completes in two steps, and other requests come between",
+}
+
+_RCLONE_GAPS: Mapping[str, str] = {
+    "errors.open-trailing-slash": "rclone answers a GET of f/ with the file f",
+    "listing.directory-then-file": "rclone writes a over the directory of a/b, which it then no longer lists",
+}
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target("memory", _memory_root, container=_memory_container),
+        Target("file", _file_root),
+        _s3("s3-moto", moto_server, missing_moto, checks_secrets=False, gaps=_MOTO_GAPS, unreliable=_MOTO_UNRELIABLE),
+        _s3(
+            "s3-moto-https",
+            lambda: moto_server(tls=True),
+            lambda: missing_moto(tls=True),
+            checks_secrets=False,
+            gaps=_MOTO_GAPS,
+            unreliable=_MOTO_UNRELIABLE,
+        ),
+        _s3("s3-rclone", rclone_server, missing_rclone, checks_secrets=True, gaps=_RCLONE_GAPS),
+    )
+}
+"""The targets that ``--target`` knows by name."""
