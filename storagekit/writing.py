@@ -351,6 +351,10 @@ class BinaryWriter(_Outermost, io.BufferedWriter):
         """False, but for the moment in which a text layer asks whether this is the start of the stream."""
         return self._at_start
 
+    def tell(self) -> int:
+        # What is below a codec cannot tell, and this is asked in that same moment.
+        return 0 if self._at_start else super().tell()
+
 
 class TextWriter(_Outermost, io.TextIOWrapper):
     """The C text layer over a ``BinaryWriter``, which is no longer the outermost."""

@@ -479,7 +479,7 @@ def test_rename_refuses(store: Store, local: Resource, streams: Streams) -> None
         ("/tmp/a", store.at("a")),
     ]
     for one, other in pairs:
-        with pytest.raises(OSError, match="use move") as caught:
+        with pytest.raises(OSError, match="remove the original") as caught:
             changes.rename(one, other, streams)
         assert caught.value.errno == errno.EXDEV
         assert None not in (caught.value.filename, caught.value.filename2)

@@ -93,7 +93,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if target is None:
             continue
         # pytest joins the parameters' names with dashes, the session-wide target's first.
-        parameter = callspec.id.replace(target.name, "", 1).strip("-") if callspec else ""
+        parameter = callspec.id.removeprefix(target.name).removeprefix("-") if callspec else ""
         if gap := target.gap(f"{mark.args[0]}/{parameter}" if parameter else mark.args[0]):
             reason, strict = gap
             item.add_marker(pytest.mark.xfail(reason=reason, strict=strict))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import json
 import os
 import random
@@ -24,7 +23,7 @@ import storagekit
 from storagekit.driver import Traits
 from storagekit_conformance.target import Root
 
-__all__ = ["BLOCK", "PART", "Box", "collect_garbage", "content", "in_child", "needs", "refused", "script"]
+__all__ = ["BLOCK", "PART", "Box", "content", "in_child", "needs", "refused", "script"]
 
 BLOCK = 64 * 1024
 """The unit in which the core caches; a driver sees ranges that begin and end at its multiples."""
@@ -116,12 +115,6 @@ def refused(*kinds: type[BaseException], url: str | None = None, errno: int | No
             assert str(error.filename) == url, f"{error!r} has the filename {error.filename!r}"
 
 
-def collect_garbage() -> None:
-    """Collect until nothing more is found: layers that hold each other go one after another."""
-    for _ in range(3):
-        gc.collect()
-
-
 def in_child(function: Callable[[], object]) -> None:
     """Run *function* in a forked child and raise here what went wrong there."""
     if not hasattr(os, "fork"):
@@ -166,8 +159,8 @@ def _read_all(reading: int, deadline: float) -> bytes:
 
 
 def _ended(pid: int) -> bool:
-    """True once the child is reaped; it gets a second after its report."""
-    deadline = time.monotonic() + 1
+    """True once the child is reaped; it gets ten seconds after its report."""
+    deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         if os.waitpid(pid, os.WNOHANG)[0]:
             return True

@@ -212,7 +212,7 @@ def test_forking_while_threads_read(box: Box) -> None:
     with ThreadPoolExecutor(4) as threads:
         readers = [threads.submit(read) for _ in range(4)]
         try:
-            for _ in range(5):
+            for _ in range(3):
                 in_child(child)
         finally:
             stop.set()

@@ -1,0 +1,783 @@
+"""reading: a handle reads what a file would, with few requests, and lets go of everything."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import io
+import os
+import pickle
+import random
+import threading
+import tracemalloc
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storagekit import Storage
+from storagekit.blocks import BlockCache
+from storagekit.driver import RangeBody, RangeReader, Stat
+from storagekit.errors import ObjectChangedError, changed
+from storagekit.location import Location
+from storagekit.reading import BufferedReader, ReadStream
+from storagekit.settings import BLOCK_SIZE
+from storagekit.transfers import Reaper, Transfers
+
+MiB = 1024 * 1024
+
+# How long a test waits for what must happen before it calls it a failure.
+GUARD = 10.0
+
+DATA = random.Random(11).randbytes(5 * BLOCK_SIZE + 321)
+URL = "toy://box/key"
+
+
+class Body(RangeBody):
+    def __init__(self, data: memoryview, on_read: Callable[[], None]) -> None:
+        self._data = data
+        self._on_read = on_read
+
+    def readinto(self, view: memoryview, /) -> int:
+        self._on_read()
+        count = min(len(view), len(self._data))
+        view[:count] = self._data[:count]
+        self._data = self._data[count:]
+        return count
+
+    def close(self) -> None:
+        self._data = memoryview(b"")
+
+
+class Object(RangeReader):
+    """An object that keeps a list of what is asked of it."""
+
+    def __init__(self, data: bytes = DATA, *, key: Hashable = "key", head: int = 0) -> None:
+        self.stat = Stat(Location("toy", "box", "key"), size=len(data), identity="v1")
+        self.head = data[:head]
+        self.cache_key = key
+        self.requests: list[tuple[int, int]] = []
+        self.closed_by: list[threading.Thread] = []
+        self.on_open: Callable[[int, int], None] = lambda start, stop: None
+        self.on_read: Callable[[], None] = lambda: None
+        self._data = data
+
+    def open_range(self, start: int, stop: int, /) -> RangeBody:
+        assert 0 <= start < stop <= len(self._data)
+        self.requests.append((start, stop))
+        self.on_open(start, stop)
+        return Body(memoryview(self._data)[start:stop], self.on_read)
+
+    def close(self) -> None:
+        self.closed_by.append(threading.current_thread())
+
+    @property
+    def asked(self) -> int:
+        """The bytes that were asked for."""
+        return sum(stop - start for start, stop in self.requests)
+
+
+class Zeros(Object):
+    """A long object that costs no memory; every byte of a block is the block's number."""
+
+    def __init__(self, size: int, **more: Any) -> None:
+        super().__init__(b"", **more)
+        self.stat = Stat(Location("toy", "box", "zeros"), size=size, identity="v1")
+
+    def open_range(self, start: int, stop: int, /) -> RangeBody:
+        self.requests.append((start, stop))
+        self.on_open(start, stop)
+        return ZeroBody(stop - start, self.on_read)
+
+
+class ZeroBody(RangeBody):
+    def __init__(self, left: int, on_read: Callable[[], None]) -> None:
+        self._left = left
+        self._on_read = on_read
+
+    def readinto(self, view: memoryview, /) -> int:
+        self._on_read()
+        count = min(len(view), self._left)
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        self._left = 0
+
+
+def no_recipe() -> tuple[Any, ...]:
+    raise TypeError("no recipe")
+
+
+class Engine:
+    """A cache with its threads and its reaper, which opens objects."""
+
+    def __init__(self, budget: int = 64 * MiB, threads: int = 8) -> None:
+        self.transfers = Transfers(threads)
+        self.reaper = Reaper()
+        self.cache = BlockCache(budget, self.transfers, self.reaper)
+
+    def raw(self, whole: RangeReader, *, buffered: bool = False) -> ReadStream:
+        return ReadStream(whole, self.cache, self.reaper, buffered=buffered)
+
+    def open(self, whole: RangeReader, buffer_size: int = BLOCK_SIZE) -> BufferedReader:
+        return BufferedReader(self.raw(whole, buffered=True), buffer_size, no_recipe)
+
+    def settle(self) -> None:
+        """Wait until nothing is under way, and see that nothing is left."""
+        self.reaper.drain()
+        self.transfers.close()
+        assert self.cache.info().in_flight == 0
+        assert not self.cache._pending
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.settle()
+
+
+@pytest.fixture(params=["buffered", "raw"])
+def handle(request: pytest.FixtureRequest, engine: Engine) -> io.BufferedReader | ReadStream:
+    return engine.open(Object()) if request.param == "buffered" else engine.raw(Object())
+
+
+def in_time(work: Callable[[], object]) -> object:
+    """The result of *work*, which must not hang."""
+    results: list[object] = []
+    thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
+    thread.start()
+    thread.join(GUARD)
+    assert results, "it hangs, or failed"
+    return results[0]
+
+
+# -- the same as a file ------------------------------------------------------------------------------------
+
+near = st.one_of(
+    st.integers(0, 100),
+    st.sampled_from([n * BLOCK_SIZE + d for n in range(7) for d in (-1, 0, 1) if n * BLOCK_SIZE + d >= 0]),
+    st.integers(0, len(DATA) + 1000),
+)
+steps = st.one_of(
+    st.tuples(st.sampled_from(["read", "readinto", "read1", "readinto1"]), near),
+    st.tuples(st.sampled_from(["readline", "peek", "tell"]), st.just(0)),
+    st.tuples(st.just("readall"), st.just(0)),
+    st.tuples(st.just("seek"), near),
+    st.tuples(st.just("seek on"), st.integers(-3 * BLOCK_SIZE, 3 * BLOCK_SIZE)),
+    st.tuples(st.just("seek end"), st.integers(-len(DATA) - 5, 1000)),
+)
+
+
+def read_in_full(file: io.BufferedReader | ReadStream, count: int) -> bytes:
+    """*count* bytes or what there is; a raw stream may give less than it is asked for."""
+    parts = []
+    while count and (part := file.read(count)):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def step_by_step(file: io.BufferedReader | ReadStream, model: io.BytesIO, step: str, n: int) -> None:
+    assert file.tell() == model.tell()
+    whole = isinstance(file, io.BufferedReader)
+    if step == "read":
+        got = file.read(n) if whole else read_in_full(file, n)
+        assert got == model.read(n)
+    elif step == "readinto":
+        mine, expected = bytearray(n), bytearray(n)
+        assert file.readinto(mine) == model.readinto(expected)
+        assert mine == expected
+    elif step in ("read1", "readinto1") and isinstance(file, io.BufferedReader):
+        if step == "read1":
+            got = file.read1(n)
+        else:
+            buffer = bytearray(n)
+            got = bytes(buffer[: file.readinto1(buffer)])
+        assert got == model.read(len(got))
+        assert got or n == 0 or model.read(1) == b""
+    elif step == "readline":
+        assert file.readline() == model.readline()
+    elif step == "readall":
+        assert file.read() == model.read()
+    elif step == "peek" and isinstance(file, io.BufferedReader):
+        ahead = file.peek(1)
+        position = model.tell()
+        assert model.read(len(ahead)) == ahead
+        assert ahead or model.read(1) == b""
+        model.seek(position)
+    elif step.startswith("seek"):
+        whence = {"seek": os.SEEK_SET, "seek on": os.SEEK_CUR, "seek end": os.SEEK_END}[step]
+        target = n + {"seek": 0, "seek on": model.tell(), "seek end": len(DATA)}[step]
+        if target < 0:
+            with pytest.raises(ValueError) as caught:
+                file.seek(n, whence)
+            assert isinstance(caught.value, OSError)
+        else:
+            assert file.seek(n, whence) == target == model.seek(target)
+    assert file.tell() == model.tell()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(steps, max_size=25),
+    st.sampled_from([0, 1, 100, 8192, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE]),
+    st.sampled_from([0, 10 * 1024, BLOCK_SIZE, 3 * BLOCK_SIZE, 64 * MiB]),
+    st.sampled_from([0, 100, BLOCK_SIZE, 2 * BLOCK_SIZE + 7]),
+)
+def test_it_reads_what_a_file_would(todo: list[tuple[str, int]], buffering: int, budget: int, head: int) -> None:
+    engine, whole = Engine(budget=budget), Object(head=head)
+    file = engine.open(whole, buffering) if buffering else engine.raw(whole)
+    model = io.BytesIO(DATA)
+    for step, n in todo:
+        step_by_step(file, model, step, n)
+    file.close()
+    engine.settle()
+    assert engine.cache.info().cached <= budget
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE])
+@pytest.mark.parametrize("head", [0, BLOCK_SIZE])
+def test_every_size_is_read_whole(engine: Engine, size: int, head: int) -> None:
+    data = DATA[:size]
+    assert engine.raw(Object(data, head=head)).readall() == data
+    assert engine.open(Object(data, head=head)).read() == data
+    assert b"".join(engine.open(Object(data, head=head))) == data
+
+
+def test_text_is_read_as_from_a_file(engine: Engine) -> None:
+    text = "".join(f"{n} äöü € 😀\r\n" for n in range(20_000))
+    whole = Object(text.encode())
+    with io.TextIOWrapper(engine.open(whole), encoding="utf-8") as file:
+        assert list(file) == text.replace("\r\n", "\n").splitlines(keepends=True)
+    with io.TextIOWrapper(engine.open(whole), encoding="utf-8", newline="") as file:
+        first = file.readline()
+        at = file.tell()
+        second = file.readline()
+        file.seek(0)
+        assert file.readline() == first
+        file.seek(at)
+        assert file.readline() == second
+
+
+def test_seeking_past_the_end_is_allowed_and_reads_nothing(handle: io.BufferedReader) -> None:
+    assert handle.seek(len(DATA) + 10) == len(DATA) + 10
+    assert handle.read(5) == b""
+    assert handle.read() == b""
+    assert handle.readinto(bytearray(3)) == 0
+    assert handle.tell() == len(DATA) + 10
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError])
+@pytest.mark.parametrize(("offset", "whence"), [(-1, 0), (-1, 1), (-len(DATA) - 1, 2)])
+def test_seeking_before_the_start_is_refused(
+    handle: io.BufferedReader, error: type[Exception], offset: int, whence: int
+) -> None:
+    with pytest.raises(error) as caught:
+        handle.seek(offset, whence)
+    assert isinstance(caught.value, OSError)
+    assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, URL)
+    assert handle.read(3) == DATA[:3]
+
+
+@pytest.mark.parametrize("offset", [1.5, "1", None])
+def test_an_offset_is_a_whole_number(handle: io.BufferedReader, offset: Any) -> None:
+    with pytest.raises(TypeError):
+        handle.seek(offset)
+    assert handle.tell() == 0
+
+
+def test_an_unknown_whence_is_refused(handle: io.BufferedReader) -> None:
+    with pytest.raises(ValueError):
+        handle.seek(0, 9)
+
+
+@pytest.mark.parametrize("name", ["read", "readline", "readlines", "readall", "peek", "read1", "tell", "fileno"])
+def test_a_closed_file_says_so(handle: Any, name: str) -> None:
+    if not hasattr(handle, name):
+        pytest.skip("not a method of this one")
+    handle.close()
+    handle.close()
+    assert handle.closed
+    with pytest.raises(OSError if name == "fileno" and isinstance(handle, ReadStream) else ValueError):
+        getattr(handle, name)()
+    with pytest.raises(ValueError, match="closed"):
+        handle.seek(0)
+    with pytest.raises(ValueError, match="closed"):
+        handle.readinto(bytearray(1))
+    with pytest.raises(ValueError, match="closed"):
+        next(handle)
+    with pytest.raises(ValueError), handle:
+        pass
+
+
+def test_it_says_what_it_is(handle: io.BufferedReader) -> None:
+    assert handle.readable()
+    assert handle.seekable()
+    assert not handle.writable()
+    assert handle.mode == "rb"
+    assert handle.name == URL
+    assert handle.stat.size == len(DATA)  # type: ignore[attr-defined]
+    assert not handle.isatty()
+    with pytest.raises(io.UnsupportedOperation):
+        handle.fileno()
+    with pytest.raises(io.UnsupportedOperation):
+        handle.write(b"x")
+    with pytest.raises(io.UnsupportedOperation):
+        handle.truncate()
+
+
+def test_a_read_only_target_is_refused_and_nothing_is_skipped(engine: Engine) -> None:
+    raw = engine.raw(Object())
+    with pytest.raises(TypeError):
+        raw.readinto(b"12345")
+    assert raw.read(5) == DATA[:5]
+
+
+def test_it_reads_into_any_writable_buffer(engine: Engine) -> None:
+    import array
+
+    target = array.array("I", bytes(4000))
+    assert engine.raw(Object()).readinto(target) == 4000
+    assert target.tobytes() == DATA[:4000]
+
+
+def test_an_object_of_unknown_size_is_refused_and_let_go_of(engine: Engine) -> None:
+    whole = Object()
+    whole.stat = Stat(Location("toy", "box", "key"))
+    with pytest.raises(io.UnsupportedOperation):
+        engine.raw(whole)
+    assert len(whole.closed_by) == 1
+    assert engine.cache.readers == 0
+
+
+# -- requests ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("buffering", [0, BLOCK_SIZE])
+def test_random_reads_fetch_just_the_blocks_they_touch(engine: Engine, buffering: int) -> None:
+    whole, chosen = Zeros(64 * MiB, head=0), random.Random(3)
+    file = engine.open(whole, buffering) if buffering else engine.raw(whole)
+    touched = set[int]()
+    for _ in range(100):
+        at = chosen.randrange(64 * MiB - 4096)
+        file.seek(at)
+        assert len(file.read(4096)) == 4096
+        touched.update((at // BLOCK_SIZE, (at + 4095) // BLOCK_SIZE))
+    assert whole.asked == len(touched) * BLOCK_SIZE
+    assert whole.asked <= 200 * BLOCK_SIZE
+    assert len(whole.requests) <= 200
+
+
+@pytest.mark.parametrize("size", [1, 1000, BLOCK_SIZE])
+def test_a_small_object_is_read_with_what_opening_brought(engine: Engine, size: int) -> None:
+    whole = Object(DATA[:size], head=BLOCK_SIZE)
+    with engine.open(whole) as file:
+        assert file.read() == DATA[:size]
+        file.seek(0)
+        assert file.read(10) == DATA[: min(10, size)]
+    assert whole.requests == []
+
+
+def test_the_same_version_opened_again_is_not_fetched_again(engine: Engine) -> None:
+    whole = Object()
+    for _ in range(3):
+        with engine.open(whole) as file:
+            assert file.read() == DATA
+    assert whole.asked == len(DATA)
+
+
+def test_a_scan_runs_ahead_while_the_consumer_waits(engine: Engine) -> None:
+    """Several connections are busy before the first block that is waited for arrives."""
+    go, several, lock, busy = threading.Event(), threading.Event(), threading.Lock(), [0]
+    whole = Zeros(512 * MiB)
+    engine = Engine(budget=256 * MiB, threads=8)
+
+    def hold() -> None:
+        with lock:
+            busy[0] += 1
+            if busy[0] >= 4:
+                several.set()
+        assert go.wait(GUARD)
+
+    file = engine.raw(whole)
+    target = bytearray(MiB)
+    for _ in range(8):  # stalls make the window grow
+        file.readinto(target)
+    whole.on_read = hold
+    done: list[int] = []
+
+    def consume() -> None:
+        for _ in range(100):
+            file.readinto(target)
+            done.append(1)
+
+    consumer = threading.Thread(target=consume, daemon=True)
+    consumer.start()
+    assert several.wait(GUARD)
+    assert len(done) < 100
+    go.set()
+    consumer.join(GUARD)
+    assert len(done) == 100
+    file.close()
+    engine.settle()
+    assert sum(stop - start for start, stop in set(whole.requests)) == whole.asked
+
+
+def test_a_long_read_starts_everything_at_once() -> None:
+    go, several, lock, seen = threading.Event(), threading.Event(), threading.Lock(), set[int]()
+    whole = Zeros(40 * MiB)
+    engine = Engine(budget=256 * MiB, threads=8)
+
+    def hold() -> None:
+        with lock:
+            seen.add(threading.get_ident())
+            if len(seen) >= 4:
+                several.set()
+        assert go.wait(GUARD)
+
+    whole.on_read = hold
+    sizes: list[int] = []
+    reader = threading.Thread(target=lambda: sizes.append(len(engine.raw(whole).readall())), daemon=True)
+    reader.start()
+    assert several.wait(GUARD)
+    go.set()
+    reader.join(GUARD)
+    assert sizes == [40 * MiB]
+    assert whole.asked == 40 * MiB
+    assert all(stop - start >= MiB for start, stop in whole.requests)
+    engine.settle()
+
+
+def test_a_long_read_asks_for_nothing_beyond_its_end(engine: Engine) -> None:
+    whole = Zeros(64 * MiB)
+    raw = engine.raw(whole)
+    raw.seek(5)
+    assert raw.readinto(bytearray(20 * MiB)) == 20 * MiB
+    engine.transfers.close()
+    assert max(stop for _, stop in whole.requests) == 20 * MiB + BLOCK_SIZE
+    assert whole.asked == 20 * MiB + BLOCK_SIZE
+
+
+def test_a_handle_that_jumps_gives_up_what_it_asked_for_ahead(engine: Engine) -> None:
+    whole, go = Zeros(512 * MiB), threading.Event()
+    raw, target = engine.raw(whole), bytearray(BLOCK_SIZE)
+    raw.readinto(target)
+    engine.cache.take(raw._source, 1, 2)  # so that the read that opens the window need not wait
+
+    def hold(start: int, stop: int) -> None:
+        if start < 100 * MiB:
+            assert go.wait(GUARD)
+
+    whole.on_open = hold
+    raw.readinto(target)
+    flights = list(raw._source.flights)
+    assert [flight.abandoned for flight in flights] == [False]
+    raw.seek(200 * MiB)
+    raw.readinto(target)
+    assert [flight.abandoned for flight in flights] == [True]
+    go.set()
+
+
+def test_a_scan_of_an_object_larger_than_the_cache_keeps_within_it() -> None:
+    engine, whole = Engine(budget=4 * MiB), Zeros(40 * MiB)
+    with engine.raw(whole) as file:
+        target, total = bytearray(BLOCK_SIZE), 0
+        while count := file.readinto(target):
+            total += count
+            info = engine.cache.info()
+            assert info.cached + info.in_flight <= info.budget
+    assert total == whole.asked == 40 * MiB
+    engine.settle()
+
+
+def test_a_scan_far_into_a_huge_object_costs_no_more(engine: Engine) -> None:
+    whole = Zeros(1 << 50, key=None)
+
+    def scan() -> bool:
+        raw, target = engine.raw(whole), bytearray(BLOCK_SIZE)
+        raw.seek(1 << 49)
+        for _ in range(8):
+            raw.readinto(target)
+        raw.close()
+        return True
+
+    assert in_time(scan)
+
+
+def test_an_object_that_changes_is_an_error_and_what_was_read_stays_readable(engine: Engine) -> None:
+    whole = Object(head=BLOCK_SIZE)
+    file = engine.open(whole)
+
+    def other_version(start: int, stop: int) -> None:
+        raise changed(URL)
+
+    whole.on_open = other_version
+    assert file.read(100) == DATA[:100]
+    file.seek(2 * BLOCK_SIZE)
+    for _ in range(2):
+        with pytest.raises(ObjectChangedError):
+            file.read(1)
+    file.seek(0)
+    assert file.read(100) == DATA[:100]
+
+
+def test_a_vanished_object_has_changed(engine: Engine) -> None:
+    whole = Object()
+
+    def gone(start: int, stop: int) -> None:
+        raise FileNotFoundError(errno.ENOENT, "gone", URL)
+
+    file = engine.open(whole)
+    whole.on_open = gone
+    with pytest.raises(ObjectChangedError):
+        file.read()
+    assert file.tell() == 0
+
+
+def test_a_failed_read_moves_nothing_and_can_be_repeated(handle: Any) -> None:
+    raw = handle if isinstance(handle, ReadStream) else handle.raw
+    whole: Any = raw._source.reader
+    assert handle.read(10) == DATA[:10]
+    handle.seek(3 * BLOCK_SIZE)
+
+    def fail(start: int, stop: int) -> None:
+        raise ConnectionError(errno.ECONNRESET, "reset", URL)
+
+    whole.on_open = fail
+    with pytest.raises(ConnectionError):
+        handle.read(10)
+    assert handle.tell() == 3 * BLOCK_SIZE
+    whole.on_open = lambda start, stop: None
+    assert handle.read(10) == DATA[3 * BLOCK_SIZE :][:10]
+
+
+def test_after_a_failed_read_the_callers_buffer_is_free(engine: Engine) -> None:
+    """A kept traceback would keep a view of the buffer, which then cannot change its size."""
+    whole, target = Object(), bytearray(100)
+
+    def fail(start: int, stop: int) -> None:
+        raise ConnectionError(errno.ECONNRESET, "reset", URL)
+
+    whole.on_open = fail
+    raw = engine.raw(whole)
+    gc.disable()
+    try:
+        try:
+            raw.readinto(target)
+        except ConnectionError:
+            pass
+        target.extend(b"longer")
+    finally:
+        gc.enable()
+
+
+# -- memory ------------------------------------------------------------------------------------------------
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    gc.collect()
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_reading_it_all_holds_it_once() -> None:
+    engine, size = Engine(budget=4 * MiB), 64 * MiB
+    whole = Zeros(size)
+    for file in (engine.raw(whole), engine.open(whole)):
+        # The result itself, the budget, and a request of a demand read.
+        assert peak_of(lambda file=file: file.read()) < size + 20 * MiB  # type: ignore[misc]
+    engine.settle()
+
+
+def test_long_reads_leave_nothing_behind_without_the_garbage_collector() -> None:
+    engine = Engine(budget=MiB)
+    raw, target = engine.raw(Zeros(1 << 40)), bytearray(4 * MiB)
+
+    def work() -> None:
+        gc.disable()
+        try:
+            for n in range(20):
+                raw.seek(n * 100 * MiB)
+                raw.readinto(target)
+        finally:
+            gc.enable()
+
+    assert peak_of(work) < 20 * MiB
+    engine.settle()
+
+
+# -- letting go --------------------------------------------------------------------------------------------
+
+
+def test_close_lets_go_of_the_reader_here(handle: Any) -> None:
+    raw = handle if isinstance(handle, ReadStream) else handle.raw
+    whole: Any = raw._source.reader
+    cache = raw._cache
+    handle.close()
+    assert whole.closed_by == [threading.current_thread()]
+    assert cache.readers == 0
+
+
+layers: list[Callable[[BufferedReader], object]] = [
+    lambda file: file,
+    lambda file: file.detach(),
+    lambda file: io.TextIOWrapper(file, encoding="latin-1"),
+    lambda file: [file],
+]
+
+
+@pytest.mark.parametrize("layer", layers, ids=["alone", "raw", "text", "list"])
+@pytest.mark.parametrize("cycle", [False, True], ids=["by count", "in a cycle"])
+@pytest.mark.parametrize("locked", [False, True], ids=["free", "locked"])
+def test_an_unclosed_reader_is_let_go_of_by_the_reaper(
+    engine: Engine, layer: Callable[[BufferedReader], object], cycle: bool, locked: bool
+) -> None:
+    whole = Object(key=None, head=BLOCK_SIZE)
+
+    class Holder:
+        held: object
+        me: object
+
+    def use() -> Holder:
+        holder, file = Holder(), engine.open(whole)
+        file.read(10)
+        holder.held = layer(file)
+        holder.me = holder if cycle else None
+        return holder
+
+    gc.collect()
+    holder = use()
+    if locked:
+        with engine.cache.lock:  # the finalizer runs in the thread that holds the lock
+            del holder
+            gc.collect()
+        assert engine.cache.readers == 1
+    else:
+        del holder
+        gc.collect()
+        assert engine.cache.readers == 0
+    assert whole.closed_by == []  # closing may be I/O, and a finalizer does none
+    engine.reaper.drain()
+    assert len(whole.closed_by) == 1
+    assert engine.cache.readers == 0
+    assert engine.cache.info().cached == 0
+
+
+def test_an_unclosed_reader_gives_up_what_it_had_asked_for_ahead(engine: Engine) -> None:
+    whole, begun, go = Zeros(512 * MiB, key=None), threading.Event(), threading.Event()
+    file = engine.raw(whole)
+    target = bytearray(BLOCK_SIZE)
+    file.readinto(target)
+    file.readinto(target)  # opens the window: a flight of 1 MiB, and maybe more of it
+
+    def hold() -> None:
+        begun.set()
+        assert go.wait(GUARD)
+
+    whole.on_read = hold
+    source = file._source
+    engine.cache.ahead(source, 256 * MiB, 260 * MiB, MiB)
+    assert begun.wait(GUARD)
+    flights = set(source.flights)
+    del file
+    gc.collect()
+    assert all(flight.abandoned for flight in flights)
+    go.set()
+    engine.settle()
+    assert engine.cache.info().cached == 0
+
+
+def test_a_forgotten_reader_is_closed_at_the_next_open() -> None:
+    storage = Storage(drivers={})
+    closed = threading.Event()
+    whole = Object()
+    whole.close = closed.set  # type: ignore[method-assign]
+    streams = storage._streams
+    ReadStream(whole, streams.cache, streams.reaper, buffered=False)
+    gc.collect()
+    with storage.open("memory://box/key", "wb") as target:
+        target.write(b"anything")
+    with storage.open("memory://box/key", "rb"):
+        pass
+    assert closed.wait(GUARD)
+    storage.close()
+
+
+# -- threads, pickling -------------------------------------------------------------------------------------
+
+
+def test_16_threads_share_one_handle(engine: Engine) -> None:
+    """A buffered reader serves one at a time: nothing is lost and nothing comes twice."""
+    records = 2_000
+    data = b"".join(b"%07d\n" % n for n in range(records)) * 4
+    file, start = engine.open(Object(data), 512), threading.Barrier(16)
+    lines: list[bytes] = []
+
+    def work() -> None:
+        start.wait(GUARD)
+        while line := file.readline():
+            lines.append(line)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(GUARD)
+    assert sorted(lines) == sorted(data.splitlines(keepends=True))
+
+
+def test_16_threads_with_a_handle_each_read_it_right() -> None:
+    engine, whole = Engine(budget=2 * BLOCK_SIZE), Object()
+    start, wrong = threading.Barrier(16), list[int]()
+
+    def work(seed: int) -> None:
+        chosen = random.Random(seed)
+        start.wait(GUARD)
+        with engine.open(whole) as file:
+            for _ in range(50):
+                at, count = chosen.randrange(len(DATA)), chosen.randrange(3 * BLOCK_SIZE)
+                file.seek(at)
+                if file.read(count) != DATA[at : at + count]:
+                    wrong.append(at)
+
+    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(GUARD)
+        assert not thread.is_alive()
+    assert wrong == []
+    engine.settle()
+
+
+def test_a_reader_pickles_as_a_place_in_one_version() -> None:
+    import storagekit
+
+    url = "memory://pickling/key"
+    with storagekit.open(url, "wb") as target:
+        target.write(DATA)
+    try:
+        with storagekit.open(url, "rb") as file:
+            file.seek(BLOCK_SIZE + 5)
+            file.read(10)
+            pickled = pickle.dumps(file)
+            with pickle.loads(pickled) as again:
+                assert again.tell() == BLOCK_SIZE + 15
+                assert again.read() == file.read() == DATA[BLOCK_SIZE + 15 :]
+                assert again.stat.identity == file.stat.identity  # type: ignore[attr-defined]
+        with storagekit.open(url, "wb") as target:
+            target.write(DATA)
+        with pytest.raises(ObjectChangedError):
+            pickle.loads(pickled)
+        with pytest.raises(ValueError):
+            pickle.dumps(file)
+    finally:
+        storagekit.remove(url)
