@@ -26,24 +26,19 @@ leaves the work to the reaper when it is taken.
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import partial
 
 from cachetools import LRUCache
 
-from storagekit.driver import RangeBody, RangeReader
-from storagekit.errors import changed, os_error
+from storagekit.flights import Block, Flight, Incoming, Source
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import GRACE_SECONDS, Job, Reaper, Transfers
 
 __all__ = ["BlockCache", "CacheInfo", "Source"]
-
-# A body that is cut is asked for again from where it stopped; this often without a single byte of progress.
-RESUMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class CacheInfo:
     misses: int
     """Blocks that a read had to wait for or fetch."""
     stalls: int
-    """Reads that waited, once or more."""
+    """Times that a read had to wait; a long read may wait more than once."""
     requests: int
     """Ranges asked of drivers, the heads that came with opening included."""
     fetched: int
@@ -75,138 +70,6 @@ class CacheInfo:
     """What ready and pending blocks may hold together, in bytes."""
 
 
-class Block:
-    """Bytes of one block, and whether any read has used them."""
-
-    __slots__ = ("data", "used")
-
-    def __init__(self, data: bytes | bytearray) -> None:
-        self.data = data
-        self.used = False
-
-
-class Source:
-    """One open reader, as the cache sees it: where its bytes come from and under which key they are shared."""
-
-    __slots__ = ("flights", "key", "reader", "size", "url")
-
-    def __init__(self, reader: RangeReader, size: int) -> None:
-        self.reader = reader
-        self.key: Hashable = object() if reader.cache_key is None else reader.cache_key
-        self.size = size
-        self.url = str(reader.stat.location)
-        self.flights: set[Flight] = set()
-
-    @property
-    def shared(self) -> bool:
-        """True where other handles may hold the same blocks."""
-        return self.reader.cache_key is not None
-
-    def open_range(self, start: int, stop: int) -> RangeBody:
-        """Ask the driver; that the object is gone means that it changed under an open handle."""
-        try:
-            return self.reader.open_range(start, stop)
-        except FileNotFoundError as error:
-            raise changed(
-                self.url, "The object was removed while it was open; nothing of it can be read any more"
-            ) from error
-
-
-class Flight:
-    """One request for the contiguous missing blocks from ``first`` on, and what has come of it."""
-
-    __slots__ = (
-        "abandoned",
-        "arrival",
-        "arrived",
-        "count",
-        "demand",
-        "done",
-        "error",
-        "first",
-        "held",
-        "job",
-        "source",
-        "waiters",
-    )
-
-    def __init__(self, source: Source, first: int, count: int, arrival: threading.Condition, demand: bool) -> None:
-        self.source = source
-        self.first = first
-        self.count = count
-        self.demand = demand
-        self.arrived = 0
-        """How many of its blocks have arrived."""
-        self.held: dict[int, Block] = {}
-        """What arrived while somebody was waiting for it, who takes it from here, evicted again or not."""
-        self.arrival = arrival
-        """Shares the cache's lock; notified when a block arrived and when the flight is over."""
-        self.waiters = 0
-        self.abandoned = False
-        self.done = False
-        self.error: BaseException | None = None
-        self.job: Job
-
-    def has(self, index: int) -> bool:
-        """True where block *index* of the object has arrived."""
-        return index - self.first < self.arrived
-
-    def run(self, first: int, stop: int) -> list[Block]:
-        """The blocks from *first* on, at most up to *stop*, that arrived for those who wait."""
-        run = []
-        while first < stop and (block := self.held.get(first)) is not None:
-            block.used = True
-            run.append(block)
-            first += 1
-        return run
-
-
-class _Incoming:
-    """The bytes of a range on their way in; a body that is cut goes on through a new request."""
-
-    def __init__(self, source: Source, offset: int, end: int, on_request: Callable[[], None]) -> None:
-        self._source = source
-        self._offset = offset
-        self._end = end
-        self._on_request = on_request
-        self._body: RangeBody | None = None
-
-    def next_block(self) -> bytearray:
-        """The next block, full; only the last of the object is shorter."""
-        data = bytearray(min(BLOCK_SIZE, self._end - self._offset))
-        view = memoryview(data)
-        filled = failures = 0
-        while filled < len(data):
-            n, cut = self._receive(view[filled:])
-            filled += n
-            self._offset += n
-            failures = 0 if n else failures + 1
-            if failures > RESUMES:
-                message = f"The store keeps ending its answers early, at byte {self._offset}"
-                raise cut or os_error(errno.EIO, self._source.url, message)
-        return data
-
-    def _receive(self, view: memoryview) -> tuple[int, OSError | None]:
-        """Some bytes; or none, and the error that cut the body, if there was one."""
-        if self._body is None:
-            self._on_request()
-            self._body = self._source.open_range(self._offset, self._end)
-        cut = None
-        try:
-            if n := self._body.readinto(view):
-                return n, None
-        except OSError as error:
-            cut = error
-        self.close()
-        return 0, cut
-
-    def close(self) -> None:
-        """Let go of the body."""
-        if self._body is not None:
-            body, self._body = self._body, None
-            body.close()
-
-
 class BlockCache:
     """The blocks of one Storage."""
 
@@ -218,6 +81,7 @@ class BlockCache:
         self._pending: dict[tuple[Hashable, int], Flight] = {}
         self._pending_bytes = 0
         self._handles: Counter[Hashable] = Counter()
+        self._open = 0
         self._counts: Counter[str] = Counter()
         self.lock = threading.Lock()
 
@@ -228,6 +92,7 @@ class BlockCache:
         head = source.reader.head
         with self.lock:
             self._handles[source.key] += 1
+            self._open += 1
             if not head:
                 return
             self._counts["requests"] += 1
@@ -257,6 +122,7 @@ class BlockCache:
     def _release(self, source: Source) -> None:
         self._abandon(source, keep=None)
         self._handles[source.key] -= 1
+        self._open -= 1
         if self._handles[source.key] <= 0:
             del self._handles[source.key]
             if not source.shared:  # nobody can ever ask for them again
@@ -264,8 +130,8 @@ class BlockCache:
 
     @property
     def readers(self) -> int:
-        """How many objects are open, to share the room for read-ahead between them."""
-        return len(self._handles)
+        """How many handles are open, on whatever objects, to share the room for read-ahead between them."""
+        return self._open
 
     @property
     def budget(self) -> int:
@@ -340,8 +206,11 @@ class BlockCache:
 
     # -- read-ahead ---------------------------------------------------------------------------------------
 
-    def ahead(self, source: Source, start: int, stop: int, request: int) -> None:
-        """Fetch the missing of bytes ``[start, stop)`` in the background, *request* bytes at a time, as room allows."""
+    def ahead(self, source: Source, start: int, stop: int, request: int) -> int:
+        """Fetch the missing of bytes ``[start, stop)`` in the background, *request* bytes at a time, as room allows.
+
+        The offset up to which everything is there or on its way.
+        """
         first, last = start // BLOCK_SIZE, -(-min(stop, source.size) // BLOCK_SIZE)
         most = max(1, request // BLOCK_SIZE)
         flights = []
@@ -361,6 +230,7 @@ class BlockCache:
         try:
             for flight in flights:
                 self._transfers.submit(flight.job)
+            return first * BLOCK_SIZE
         except BaseException:  # interrupted: what no thread was told of would stay pending
             for flight in flights:
                 with self.lock:
@@ -402,7 +272,7 @@ class BlockCache:
         for index in range(first, first + count):
             self._pending[source.key, index] = flight
         source.flights.add(flight)
-        size = _span(source, first, count)
+        size = source.span(first, count)
         self._pending_bytes += size
         self._make_room(0)
         return flight
@@ -436,7 +306,7 @@ class BlockCache:
         """Run a flight: receive block after block, make each ready, and at the end take the rest off the books."""
         source = flight.source
         start = flight.first * BLOCK_SIZE
-        incoming = _Incoming(source, start, min(start + flight.count * BLOCK_SIZE, source.size), self._count_request)
+        incoming = Incoming(source, start, min(start + flight.count * BLOCK_SIZE, source.size), self._count_request)
         try:
             while flight.arrived < flight.count and not flight.abandoned:
                 self._arrive(flight, incoming.next_block())
@@ -459,7 +329,7 @@ class BlockCache:
             for index in range(first, stop):
                 if self._pending.get((source.key, index)) is flight:
                     del self._pending[source.key, index]
-            self._pending_bytes -= _span(source, first, stop - first)
+            self._pending_bytes -= source.span(first, stop - first)
             source.flights.discard(flight)
             flight.done = True
             flight.arrival.notify_all()
@@ -520,8 +390,3 @@ class BlockCache:
         self._pending.clear()
         self._pending_bytes = 0
         self.lock = threading.Lock()
-
-
-def _span(source: Source, first: int, count: int) -> int:
-    """The bytes in *count* blocks from *first* on; the object's last block is shorter."""
-    return max(0, min(source.size, (first + count) * BLOCK_SIZE) - min(source.size, first * BLOCK_SIZE))

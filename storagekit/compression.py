@@ -140,6 +140,8 @@ class Mutable(Protocol):
     """What a codec writes into: a sink that can be told that nothing of it will be published."""
 
     def mute(self) -> None: ...
+    def poison(self, error: BaseException) -> None: ...
+    def abandon(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -151,13 +153,24 @@ class CompressedSink(io.RawIOBase):
     def __init__(self, codec: str, sink: Mutable, name: str) -> None:
         self.name = name
         self._sink = sink
+        self._plain = 0
         self._encoder = _codec_file(codec, cast("IO[bytes]", sink), "wb")
 
     def writable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        """The plain bytes taken in."""
+        return self._plain
+
     def write(self, data: ReadableBuffer, /) -> int:
-        return self._encoder.write(data)
+        try:
+            taken = self._encoder.write(data)
+            self._plain += taken
+            return taken
+        except BaseException as error:  # how much the codec took in is unknown
+            self._sink.poison(error)
+            raise
 
     def finish(self) -> None:
         """Write what the codec still holds, and the end of its format."""
@@ -172,6 +185,11 @@ class CompressedSink(io.RawIOBase):
                 self._encoder.close()
             finally:
                 self._sink.close()
+
+    def __del__(self) -> None:
+        # Before the codec's own finalizer, which writes the end of its format.
+        if hasattr(self, "_encoder") and not self.closed:
+            self._sink.abandon()
 
 
 def open_local(path: Any, codec: str, mode: str, **text: Any) -> IO[Any]:

@@ -76,7 +76,7 @@ class Engine:
         """
         self._closed = True
         try:
-            self._reaper.give_up()  # which warns, and a warning may be an exception
+            self._reaper.close()  # which warns, and a warning may be an exception
         finally:
             self._transfers.close()
             self._registry.close()

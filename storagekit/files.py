@@ -91,16 +91,21 @@ class Streams:
         """A buffered binary writer that publishes at its successful ``close`` and never otherwise."""
         sink = self.open_sink(resource, exclusive=exclusive)
         raw: io.RawIOBase = sink
-        if codec is not None:
-            raw = CompressedSink(codec, sink, sink.name)
-            sink.finishing.append(raw)
-        return BinaryWriter(raw, sink, buffer_size)
+        try:
+            if codec is not None:
+                raw = CompressedSink(codec, sink, sink.name)
+                sink.finishing.append(raw)
+            return BinaryWriter(raw, sink, buffer_size)
+        except BaseException:  # no memory for a buffer of that size
+            sink.mute()
+            sink.close()
+            raise
 
 
 def _refuse_existing(resource: Resource) -> None:
     try:
         resource.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # who may write need not be allowed to look; the commit decides
         return
     raise exists(resource.location)
 

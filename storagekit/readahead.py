@@ -94,6 +94,10 @@ class Window:
         elif not (self.size and last - STRIDE <= start < last):  # a short step back keeps an open window
             self._score = 0
 
+    def granted(self, stop: int) -> None:
+        """Only the bytes up to *stop* could be requested; the rest will be asked for again."""
+        self._requested = min(self._requested, stop)
+
     def stalled(self) -> None:
         """The reader had to wait for its bytes: grow, if the window is open."""
         self.size *= 2

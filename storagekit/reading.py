@@ -20,9 +20,10 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from storagekit.blocks import BlockCache, Source
+from storagekit.blocks import BlockCache
 from storagekit.driver import RangeReader, Stat
 from storagekit.errors import invalid, unsupported
+from storagekit.flights import Source
 from storagekit.readahead import LARGEST_REQUEST, Window
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Reaper
@@ -34,6 +35,9 @@ __all__ = ["BufferedReader", "ReadStream"]
 
 # The share of the budget that read-ahead may plan with: the other half holds what is being consumed.
 AHEAD_SHARE = 2
+
+# Handles that lie idle count as readers too; however many there are, one that scans gets this much ahead.
+LEAST_WINDOW = 256 * 1024
 
 
 class ReadStream(io.RawIOBase):
@@ -126,8 +130,9 @@ class ReadStream(io.RawIOBase):
     # -- the engine ---------------------------------------------------------------------------------------
 
     def _most(self) -> int:
-        """How large the window may be: a share of half the budget."""
-        return self._cache.budget // AHEAD_SHARE // max(1, self._cache.readers)
+        """How large the window may be: a share of half the budget, though not so little that it is of no use."""
+        half = self._cache.budget // AHEAD_SHARE
+        return min(half, max(LEAST_WINDOW, half // max(1, self._cache.readers)))
 
     def _read_any(self, start: int, stop: int, view: memoryview) -> None:
         """Fill *view* with bytes ``[start, stop)``, which exist; one longer than a request runs ahead of itself."""
@@ -144,7 +149,7 @@ class ReadStream(io.RawIOBase):
         window, cache, source = self._window, self._cache, self._source
         ahead = window.read(start, stop, limit=limit, most=self._most())
         if ahead is not None:
-            cache.ahead(source, *ahead, window.request)
+            window.granted(cache.ahead(source, *ahead, window.request))
         elif not window.size and source.flights:
             cache.abandon(source, keep=start // BLOCK_SIZE)
         done = start
@@ -161,7 +166,7 @@ class ReadStream(io.RawIOBase):
                 done += len(piece)
         if waited:
             window.stalled()
-        if window.size and self._size > cache.budget // AHEAD_SHARE:
+        if window.size and self._size > cache.budget:
             passed = start // BLOCK_SIZE
             if passed > self._behind:
                 cache.drop_behind(source, self._behind, passed)

@@ -23,10 +23,16 @@ __all__ = ["isdir", "isfile", "listdir", "open", "path_exists"]
 class _TakesBytes(io.TextIOWrapper):
     """A text layer whose ``write`` takes bytes too, in order with the text."""
 
+    _pending = False
+    """True where text may not have reached the binary layer yet."""
+
     def write(self, text: str | ReadableBuffer, /) -> int:
         if isinstance(text, str):
+            self._pending = True
             return super().write(text)
-        self.flush()
+        if self._pending:
+            self.flush()
+            self._pending = False
         return cast(io.BufferedWriter, self.buffer).write(text)
 
 

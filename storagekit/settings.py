@@ -59,7 +59,7 @@ class Settings:
         if not self.options:
             return options or {}
         merged: dict[str, object] = dict(self.options.get(scheme, {}))
-        for prefix in sorted((p for p in self.options if "://" in p and url.startswith(p)), key=len):
+        for prefix in sorted((p for p in self.options if "://" in p and _is_below(url, p)), key=len):
             merged.update(self.options[prefix])
         merged.update(options or {})
         return merged
@@ -84,3 +84,8 @@ class Settings:
                 raise invalid("STORAGEKIT_DRIVERS", f"expected scheme=distribution,…, not {text!r}")
             chosen["drivers"] = {scheme: name for scheme, _, name in pairs}
         return cls(**chosen)  # type: ignore[arg-type]
+
+
+def _is_below(url: str, prefix: str) -> bool:
+    """True for *prefix* itself and what lies below it: ``s3://data`` is not a prefix of ``s3://data-2/key``."""
+    return url == prefix or url.startswith(prefix if prefix.endswith("/") else prefix + "/")

@@ -3,8 +3,8 @@
 Each has the signature of its namesake in ``os``, ``os.path``, ``shutil`` or ``glob``, and keyword-only extras. A plain
 local path or a file descriptor goes to that namesake untouched; a URL goes to the driver of its scheme.
 What means something for local files only (``dir_fd``, ``follow_symlinks``) is passed over for a URL, as ``os`` passes
-over ``dir_fd`` for an absolute path. ``bytes`` paths give ``bytes`` results. The module functions of ``storagekit`` are the methods of
-``default``, whose settings come from the environment.
+over ``dir_fd`` for an absolute path. ``bytes`` paths give ``bytes`` results. The module functions of ``storagekit``
+are the methods of ``default``, whose settings come from the environment.
 
 The examples use ``memory://``, which needs no server; they read the same with ``s3://``.
 """
@@ -24,6 +24,7 @@ from storagekit import changes, directories, files, globbing, lookup
 from storagekit.compression import codec_for, open_local
 from storagekit.driver import Options, Traits, Upload
 from storagekit.engine import AnyPath, Engine
+from storagekit.errors import invalid
 from storagekit.location import join_path, scheme_of
 from storagekit.settings import Settings
 
@@ -88,6 +89,8 @@ class Storage(Engine):
                 cast(Any, file), mode, buffering, encoding, errors, newline, closefd=closefd, opener=opener
             )
         url, given = resource.location.url, resource.options
+        if not closefd:
+            raise invalid(url, "Cannot use closefd=False with file name")  # the builtin's words
 
         def recipe() -> tuple[Any, ...]:
             if resource.backend.has_secret(given):

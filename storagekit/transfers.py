@@ -35,6 +35,10 @@ IDLE_SECONDS = 5.0
 # is idle wakes within a millisecond; one that is not may be busy for seconds.
 GRACE_SECONDS = 0.02
 
+# How long an exit waits for a thread that is ending a writer: longer than a store's time-outs and retries take,
+# but not for ever, because an interrupt in just the wrong place leaves nobody at it.
+ENDING_SECONDS = 300.0
+
 
 class Job:
     """Work that runs once, in whichever thread comes first."""
@@ -169,8 +173,13 @@ class Transfers:
 class Abandonable(Protocol):
     """Something unfinished that publishes nothing and is cleaned up when it is given up."""
 
+    abandoned: bool
+    """True where a finalizer has given it up, and said so, already."""
+    over: threading.Event
+    """Set when it has ended, one way or the other."""
+
     def abort(self) -> None:
-        """Give it up now. Does not raise."""
+        """Give it up now, unless another thread is ending it. Does not raise."""
 
 
 class Reaper:
@@ -181,9 +190,9 @@ class Reaper:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._left: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._left: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._running = False
+        self._thread: threading.Thread | None = None
         self._unfinished: set[Abandonable] = set()
 
     def leave(self, work: Callable[[], None]) -> None:
@@ -206,13 +215,14 @@ class Reaper:
 
     def _start(self) -> None:
         with self._lock:
-            if self._running:
+            if self._thread is not None:
                 return
+            thread = threading.Thread(target=self._serve, name="storagekit-reaper", daemon=True)
             try:
-                threading.Thread(target=self._serve, name="storagekit-reaper", daemon=True).start()
+                thread.start()
             except RuntimeError:  # no thread can start any more: at_exit will come by
                 return
-            self._running = True
+            self._thread = thread
 
     def _serve(self) -> None:
         while True:
@@ -222,8 +232,10 @@ class Reaper:
                 with self._lock:
                     if self._unfinished or not self._left.empty():
                         continue
-                    self._running = False
+                    self._thread = None
                     return
+            if work is None:  # ``close`` waits for this thread
+                return
             self._do(work)
             del work
 
@@ -234,6 +246,17 @@ class Reaper:
         except Exception:
             logger.warning("cleaning up after something that was not closed failed", exc_info=True)
 
+    def close(self) -> None:
+        """Give up what is unfinished, and end the thread; a later ``watch`` starts it again."""
+        try:
+            self.give_up()
+        finally:
+            with self._lock:
+                thread, self._thread = self._thread, None
+            if thread is not None and thread is not threading.current_thread():
+                self._left.put(None)
+                thread.join()
+
     def drain(self) -> None:
         """Do here and now what was left."""
         while True:
@@ -241,14 +264,17 @@ class Reaper:
                 work = self._left.get_nowait()
             except Empty:
                 return
-            self._do(work)
+            if work is not None:
+                self._do(work)
 
     def give_up(self) -> None:
         """Abort everything unfinished, and do what was left, here and now."""
         given_up = []
         for unfinished in list(self._unfinished):
-            given_up.append(repr(unfinished))
+            if not unfinished.abandoned:
+                given_up.append(repr(unfinished))
             self._do(unfinished.abort)
+            unfinished.over.wait(ENDING_SECONDS)
         self.drain()
         for name in given_up:  # last, because a warning may be an exception
             warnings.warn(f"unclosed, not published: {name}", ResourceWarning, stacklevel=2)

@@ -48,7 +48,8 @@ logger = logging.getLogger(__name__)
 class PartSender:
     """The parts of one object on their way out. Used by one thread at a time, but for ``abort``.
 
-    It ends once: by the first of ``publish`` and ``abort`` that takes ``_ended``, which is never given back.
+    It ends once: by the first of ``publish`` and ``abort`` that takes ``_ended``, which is never given back. Until that
+    is done the reaper keeps it, so that nothing exits or closes in the middle of it.
     """
 
     def __init__(self, writer: ObjectWriter, url: str, transfers: Transfers, reaper: Reaper, limit: int) -> None:
@@ -66,12 +67,14 @@ class PartSender:
         self._pid = os.getpid()
         self._part = bytearray()
         self._number = 1
-        self._size = writer.part_size(1)
+        self._size = self._part_size(1)
         self._sent = 0
         self._jobs: deque[tuple[Job, int]] = deque()
         self._in_flight = 0
         self._failure: Exception | None = None
         self._ended = threading.Lock()
+        self.over = threading.Event()
+        """Set when it has been published or given up, and nothing of it is under way any more."""
         reaper.watch(self)
 
     def __repr__(self) -> str:
@@ -131,8 +134,14 @@ class PartSender:
         self._sent += len(body)
         self._part = bytearray()
         self._number += 1
-        self._size = self._writer.part_size(self._number)
+        self._size = self._part_size(self._number)
         self._transfers.submit(job)
+
+    def _part_size(self, number: int) -> int:
+        size = self._writer.part_size(number)
+        if size < 1:  # which would send empty parts for ever
+            raise os_error(errno.EINVAL, self.url, f"the driver wants {size} bytes in part {number}")
+        return size
 
     def _settle_oldest(self) -> None:
         job, size = self._jobs[0]
@@ -142,12 +151,14 @@ class PartSender:
 
     def publish(self) -> Stat:
         """Send what is left and publish the object; raise, having aborted, where that fails."""
-        mine = False
         try:
             self._check()
-            mine = self._ended.acquire(blocking=False)
-            if not mine:  # another thread was faster; what is left here is not the whole any more
-                raise self._given_up()
+        except BaseException:
+            self.abort()
+            raise
+        if not self._ended.acquire(blocking=False):
+            raise self._given_up()  # another thread was faster; what is left here is not the whole any more
+        try:
             if self._number == 1:
                 stat = self._writer.put([self._part] if self._part else [])
             else:
@@ -157,13 +168,14 @@ class PartSender:
                     self._settle_oldest()
                 stat = self._writer.commit()
         except BaseException:
-            if mine:
-                self._clean_up()
-            else:
-                self.abort()
+            self._clean_up()
             raise
-        self._reaper.forget(self)
+        self._finish()
         return stat
+
+    def _finish(self) -> None:
+        self.over.set()
+        self._reaper.forget(self)
 
     def abort(self) -> None:
         """Give the object up: wait for the parts in flight, then remove what was sent. Does not raise."""
@@ -171,20 +183,20 @@ class PartSender:
             self._clean_up()
 
     def _clean_up(self) -> None:
-        self._reaper.forget(self)
-        if self.written or self.unseen:
-            more = " or more" if self.unseen else ""
-            logger.warning(
-                "%s: %d%s bytes that were written are discarded, nothing is published", self.url, self.written, more
-            )
-        for job, _ in list(self._jobs):
-            job.cancel()
-        self._jobs.clear()
-        self._part = bytearray()
         try:
+            if self.written or self.unseen:
+                more = " or more" if self.unseen else ""
+                message = "%s: %d%s bytes that were written are discarded, nothing is published"
+                logger.warning(message, self.url, self.written, more)
+            for job, _ in list(self._jobs):
+                job.cancel()
+            self._jobs.clear()
+            self._part = bytearray()
             self._writer.abort()
         except Exception:
             logger.warning("%s: an unfinished upload may remain", self.url, exc_info=True)
+        finally:
+            self._finish()
 
     def abandon(self) -> None:
         """Leave the abort to the reaper: all that a finalizer may do."""
@@ -251,6 +263,10 @@ class WriteSink(io.RawIOBase):
         for layer in self.finishing:
             layer.finish()
         self.stat = self._sender.publish()
+
+    def poison(self, error: BaseException) -> None:
+        """A layer above failed in the middle of a write: what it holds is no longer whole."""
+        self._sender.poison(error)
 
     def mute(self) -> None:
         """Nothing will be published: what the layers above still flush while they close goes nowhere."""

@@ -45,6 +45,12 @@ class Sink(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    def poison(self, error: BaseException) -> None:
+        self.poisoned = error
+
+    def abandon(self) -> None:
+        self.muted = True
+
     def write(self, data: Any, /) -> int:
         if self.failing:
             raise OSError(errno.EIO, "no", URL)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 LINE = {
     "vocabulary": "version errors modes location driver hookspecs settings",
     "dispatch": "fallbacks backend registry",
-    "streams": "readahead transfers blocks compression reading writing updating metering",
+    "streams": "readahead transfers flights blocks compression reading writing updating metering",
     "functions": "lookup directories globbing files changes trees",
     "storage": "engine storage",
     "faces": "paths patching fsspec_adapter __init__ s3filestream cli __main__",

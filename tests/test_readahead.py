@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storagekit.readahead import FIRST, LARGEST_REQUEST, OPENS, PIECES, STRIDE, Window
@@ -53,6 +53,7 @@ steps = st.one_of(
 room = st.sampled_from([0, 1, 5_000, BLOCK_SIZE, 700_000, 4 << 20, MOST])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 64 << 20), st.lists(st.tuples(steps, sizes, room), max_size=60))
 def test_whatever_is_read_the_window_keeps_its_bounds(
     limit: int, reads: list[tuple[tuple[str, int], int, int]]
@@ -84,6 +85,7 @@ def test_whatever_is_read_the_window_keeps_its_bounds(
         position = stop
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 30), st.lists(st.integers(STRIDE + 1, 1 << 30), max_size=50), st.data())
 def test_jumps_never_open_it(start: int, jumps: list[int], data: st.DataObject) -> None:
     window, position = Window(), start
@@ -96,6 +98,7 @@ def test_jumps_never_open_it(start: int, jumps: list[int], data: st.DataObject) 
         position += size
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, STRIDE), min_size=1, max_size=30))
 def test_reading_backwards_never_opens_it(steps_back: list[int]) -> None:
     window, position = Window(), 1 << 30
@@ -104,6 +107,7 @@ def test_reading_backwards_never_opens_it(steps_back: list[int]) -> None:
         assert window.read(position, position + 1, limit=END, most=MOST) is None
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.sampled_from([BLOCK_SIZE, 100_000, 1 << 20]), st.sampled_from([0, 3 << 20]))
 def test_a_scan_is_asked_for_without_a_gap(count: int, size: int, start: int) -> None:
     watched = Watched()
@@ -260,3 +264,11 @@ def test_requests_are_pieces_of_the_window() -> None:
     assert window.request == 3 * MiB
     window.open_wide(0, most=1 << 40)
     assert window.request == LARGEST_REQUEST
+
+
+def test_what_was_not_granted_is_asked_for_again() -> None:
+    window = Window()
+    window.read(0, 65536, limit=1 << 30, most=1 << 26)
+    assert window.read(65536, 131072, limit=1 << 30, most=1 << 26) == (65536, 131072 + (1 << 20))
+    window.granted(196608)
+    assert window.read(131072, 196608, limit=1 << 30, most=1 << 26) == (196608, 196608 + (1 << 20))

@@ -405,8 +405,10 @@ def test_a_scan_runs_ahead_while_the_consumer_waits(engine: Engine) -> None:
 
     file = engine.raw(whole)
     target = bytearray(MiB)
-    for _ in range(8):  # stalls make the window grow
+    for _ in range(2):
         file.readinto(target)
+    for _ in range(6):  # what a reader that is faster than the store comes to
+        file._window.stalled()
     whole.on_read = hold
     done: list[int] = []
 
@@ -492,6 +494,22 @@ def test_a_scan_of_an_object_larger_than_the_cache_keeps_within_it() -> None:
             assert info.cached + info.in_flight <= info.budget
     assert total == whole.asked == 40 * MiB
     engine.settle()
+
+
+def test_several_handles_on_one_object_share_the_room_for_read_ahead() -> None:
+    """Else they push each other's blocks out before they are read, and ask block by block."""
+    engine, size, count = Engine(budget=8 * MiB), 64 * MiB, 8
+    whole = Zeros(size)
+    files = [engine.open(whole) for _ in range(count)]
+    for n, file in enumerate(files):
+        file.seek(n * size // count)
+        file.raw._window.open_wide(file.tell(), most=8 * MiB)  # as wide as readers get that are faster than the store
+    for _ in range(size // count // BLOCK_SIZE):
+        for file in files:
+            assert len(file.read(BLOCK_SIZE)) == BLOCK_SIZE
+    engine.settle()
+    assert whole.asked < 1.25 * size
+    assert len(whole.requests) < size // BLOCK_SIZE // 2
 
 
 def test_a_scan_far_into_a_huge_object_costs_no_more(engine: Engine) -> None:
@@ -689,7 +707,8 @@ def test_an_unclosed_reader_gives_up_what_it_had_asked_for_ahead(engine: Engine)
     flights = set(source.flights)
     del file
     gc.collect()
-    assert all(flight.abandoned for flight in flights)
+    assert any(flight.abandoned for flight in flights)
+    assert all(flight.abandoned or flight.done for flight in flights)
     go.set()
     engine.settle()
     assert engine.cache.info().cached == 0

@@ -420,6 +420,8 @@ def forked(child: Callable[[], bool]) -> bool:
 
 class Unfinished:
     def __init__(self, reaper: Reaper) -> None:
+        self.abandoned = False
+        self.over = threading.Event()
         self.aborted = 0
         self._reaper = reaper
 
@@ -428,6 +430,7 @@ class Unfinished:
 
     def abort(self) -> None:
         self.aborted += 1
+        self.over.set()
         self._reaper.forget(self)
 
 
@@ -485,7 +488,7 @@ def test_while_something_is_unfinished_nobody_has_to_poke(monkeypatch: pytest.Mo
     until(lambda: bool(ended))
     ended[0].join(GUARD)
     assert not ended[0].is_alive()
-    assert not reaper._running
+    assert reaper._thread is None
 
 
 def test_what_fails_is_logged_and_the_rest_still_done(caplog: pytest.LogCaptureFixture) -> None:
@@ -565,3 +568,12 @@ def test_a_forked_child_gives_up_nothing_of_its_parents(told: bool) -> None:
 
         assert forked(child)
     reaper.forget(unfinished)
+
+
+def test_what_a_finalizer_gave_up_is_not_warned_of_again() -> None:
+    reaper = Reaper()
+    unfinished = Unfinished(reaper)
+    reaper.watch(unfinished)
+    unfinished.abandoned = True
+    reaper.give_up()  # a warning would be an error here
+    assert unfinished.aborted == 1

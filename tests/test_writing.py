@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import storagekit
 from storagekit import writing
 from storagekit.compression import CompressedSink
 from storagekit.driver import Body, ObjectWriter, Stat
@@ -931,3 +932,30 @@ file.close()
     run(script, str(tmp_path))
     assert os.listdir(tmp_path) == ["new"]
     assert (tmp_path / "new").stat().st_size == 10_000_000
+
+
+@pytest.mark.parametrize("codec", ["gzip", "bz2", "xz"])
+def test_a_codec_that_was_interrupted_publishes_nothing(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with storagekit.Storage() as storage:
+        file = storage.open("memory://box/key", "wb", compression=codec)
+        file.write(b"whole, so far")
+        file.flush()
+        raw = file.raw  # type: ignore[attr-defined]
+        encoder = raw._encoder
+
+        def interrupted(data: object) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(encoder, "write", interrupted)
+        file.write(b"more")
+        with pytest.raises(KeyboardInterrupt):
+            file.flush()
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="interrupted"):
+            file.close()
+        assert not storage.exists("memory://box/key")
+
+
+def test_a_driver_that_wants_empty_parts_is_refused() -> None:
+    with pytest.raises(OSError, match="0 bytes in part 1"):
+        PartSender(Recorder(size=0), URL, Transfers(1), Reaper(), 1)

@@ -91,16 +91,16 @@ def test_garbage_collection(box: Box, layer: str, size: int) -> None:
     box.put("old", b"old bytes")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for key in ("new", "old"):
-            file = writer(box, key, layer)
-            file.write(piece(layer, size))
-            del file
-        # Layers may hold each other; for those that do not, the `del` was enough.
-        gc.collect()
-    kinds = [w.category for w in caught]
-    assert kinds.count(ResourceWarning) >= 2, f"each unclosed writer warns; seen: {[str(w.message) for w in caught]}"
-    if size > PART:
-        wait_for(lambda: _gone(box))
+        with Box.opened(box.root) as forgetful:
+            for key in ("new", "old"):
+                file = writer(forgetful, key, layer)
+                file.write(piece(layer, size))
+                del file
+            # Layers may hold each other; for those that do not, the `del` was enough.
+            gc.collect()
+            warned = [w for w in caught if w.category is ResourceWarning]
+            assert len(warned) >= 2, f"each unclosed writer warns; seen: {[str(w.message) for w in caught]}"
+    wait_for(lambda: _gone(box))
     untouched(box)
 
 

@@ -16,6 +16,7 @@ from storagekit import errors
 from storagekit.driver import Stat, Upload
 from storagekit.location import Location
 from storagekit_s3.api import Api, Entry, Page, UploadPage
+from storagekit_s3.errors import store_code_of
 
 __all__ = ["list_buckets", "list_objects", "list_uploads"]
 
@@ -81,7 +82,12 @@ def list_buckets(api: Api, location: Location, *, limit: int | None, start_after
 
 def list_uploads(api: Api, location: Location) -> Iterator[Upload]:
     """The unfinished uploads whose key starts with the location's path."""
-    page = api.uploads_page(location, location.path, None)
+    try:
+        page = api.uploads_page(location, location.path, None)
+    except OSError as error:
+        if store_code_of(error) == "NoSuchUpload":  # rclone, of a bucket that never had any
+            return iter(())
+        raise
     return _uploads(api, location, page)
 
 
