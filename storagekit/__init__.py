@@ -18,8 +18,10 @@ from storagekit.errors import InvalidArgumentError, ObjectChangedError, OutcomeU
 from storagekit.settings import Settings
 from storagekit.storage import Storage, default
 from storagekit.version import __version__
+from storagekit.writing import BinaryWriter, TextWriter
 
 __all__ = [
+    "BinaryWriter",
     "CacheInfo",
     "InvalidArgumentError",
     "ObjectChangedError",
@@ -27,6 +29,7 @@ __all__ = [
     "Settings",
     "Stat",
     "Storage",
+    "TextWriter",
     "Traits",
     "Upload",
     "__version__",

@@ -35,9 +35,11 @@ from storagekit.registry import Registry
 from storagekit.settings import Settings
 from storagekit.transfers import Reaper, Transfers
 
-__all__ = ["AnyPath", "Engine"]
+__all__ = ["AnyPath", "BytesPath", "Engine", "StrPath"]
 
-AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+StrPath: TypeAlias = str | os.PathLike[str]
+BytesPath: TypeAlias = bytes | os.PathLike[bytes]
+AnyPath: TypeAlias = StrPath | BytesPath
 """What the functions of ``os`` take for a path, URLs among it."""
 
 

@@ -82,7 +82,11 @@ class Streams:
             # Early, so that nobody writes for an hour in vain; what decides is the condition at the commit.
             _refuse_existing(resource)
         writer = resource.backend.open_write(location, resource.options, Absent() if exclusive else None)
-        sender = PartSender(writer, location.url, self.transfers, self.reaper, self.settings.write_bytes)
+        try:
+            sender = PartSender(writer, location.url, self.transfers, self.reaper, self.settings.write_bytes)
+        except BaseException:
+            writer.abort()
+            raise
         return WriteSink(sender, "xb" if exclusive else "wb")
 
     def open_writer(

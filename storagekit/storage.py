@@ -11,27 +11,28 @@ The examples use ``memory://``, which needs no server; they read the same with `
 
 from __future__ import annotations
 
-import builtins
 import glob as _glob
 import os
 import pathlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from typing import IO, Any, cast
+from typing import Any, AnyStr, TypeVar, cast, overload
 
-from storagekit import changes, directories, files, globbing, lookup
-from storagekit.compression import codec_for, open_local
+from storagekit import changes, directories, globbing, lookup
+from storagekit.directories import Scan
 from storagekit.driver import Options, Traits, Upload
-from storagekit.engine import AnyPath, Engine
-from storagekit.errors import invalid
+from storagekit.engine import AnyPath, BytesPath, StrPath
 from storagekit.location import join_path, scheme_of
+from storagekit.opening import Opener
 from storagekit.settings import Settings
 
 __all__ = ["Storage", "default"]
 
+P = TypeVar("P", bound=AnyPath)
 
-class Storage(Engine):
+
+class Storage(Opener):
     """The functions of this library over one set of settings, drivers, cache and threads.
 
     *settings* is a ``Settings``; *changes* are single settings by name. A ``Storage`` is a context manager that
@@ -45,61 +46,13 @@ class Storage(Engine):
     ['hello.txt']
     """
 
-    # ---------------------------------------------------------------- open
-
-    def open(
-        self,
-        file: AnyPath | int,
-        mode: str = "r",
-        buffering: int = -1,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
-        closefd: bool = True,
-        opener: Callable[[str, int], int] | None = None,
-        *,
-        compression: str | None = None,
-        options: Options | None = None,
-    ) -> IO[Any]:
-        """Open a file or an object, as the builtin ``open`` does (modes ``r``, ``w`` and ``x``, binary and text).
-
-        Nothing is visible before a successful ``close()``; leaving ``with`` by an exception, ``discard()``, garbage
-        collection and the interpreter's exit publish nothing. ``x`` is decided atomically at ``close()``. Text is
-        UTF-8 unless *encoding* says otherwise, and is written with ``\\n`` on every platform. *compression* is
-        ``"gzip"``, ``"bz2"``, ``"xz"`` or ``"infer"`` (by suffix). *options* go to the URL's driver; *closefd* and
-        *opener* are for local paths.
-
-        Raises ``FileNotFoundError``, ``IsADirectoryError``, ``FileExistsError`` (``x``), ``PermissionError``;
-        ``io.UnsupportedOperation`` for ``a`` and ``+`` on a URL. While reading: ``ObjectChangedError`` when the
-        object is no longer the version that was opened.
-
-        >>> import storagekit
-        >>> with storagekit.open("memory://open/notes.txt", "w") as f:
-        ...     _ = f.write("first\\nsecond\\n")
-        >>> with storagekit.open("memory://open/notes.txt") as f:
-        ...     [line.strip() for line in f]
-        ['first', 'second']
-        """
-        resource = self._resource(file, options)
-        if resource is None:
-            codec = None if compression is None else codec_for(compression, os.fsdecode(cast(AnyPath, file)))
-            if codec is not None:
-                return open_local(file, codec, mode, encoding=encoding, errors=errors, newline=newline)
-            return builtins.open(
-                cast(Any, file), mode, buffering, encoding, errors, newline, closefd=closefd, opener=opener
-            )
-        url, given = resource.location.url, resource.options
-        if not closefd:
-            raise invalid(url, "Cannot use closefd=False with file name")  # the builtin's words
-
-        def recipe() -> tuple[Any, ...]:
-            if resource.backend.has_secret(given):
-                raise TypeError(f"cannot pickle a reader of {url!r}: its options hold a secret")
-            return _reopen, self, url, given, buffering
-
-        return files.open_url(self._streams, resource, mode, buffering, encoding, errors, newline, compression, recipe)
-
     # ---------------------------------------------------------------- what is there
+
+    @overload
+    def listdir(self, path: StrPath | int = ".", *, options: Options | None = None) -> list[str]: ...
+
+    @overload
+    def listdir(self, path: BytesPath, *, options: Options | None = None) -> list[bytes]: ...
 
     def listdir(self, path: AnyPath | int = ".", *, options: Options | None = None) -> list[Any]:
         """The names in a directory, sorted, each once (a plain local path: in the system's order).
@@ -116,7 +69,13 @@ class Storage(Engine):
             return os.listdir(cast(Any, path))
         return [_like(path, name) for name in directories.listdir(resource)]
 
-    def scandir(self, path: AnyPath | int = ".", *, options: Options | None = None) -> Any:
+    @overload
+    def scandir(self, path: StrPath | int = ".", *, options: Options | None = None) -> Scan[str]: ...
+
+    @overload
+    def scandir(self, path: BytesPath, *, options: Options | None = None) -> Scan[bytes]: ...
+
+    def scandir(self, path: AnyPath | int = ".", *, options: Options | None = None) -> Scan[Any]:
         """The entries of a directory, lazily, each with ``name``, ``path``, ``is_dir()``, ``is_file()``, ``stat()``.
 
         An iterator and a context manager, as ``os.scandir`` gives; on a store, sizes and times come with the
@@ -131,18 +90,18 @@ class Storage(Engine):
         """
         resource = self._resource(path, options)
         if resource is None:
-            return os.scandir(cast(Any, path))
+            return cast("Scan[Any]", os.scandir(cast(Any, path)))
         return directories.scandir(resource, os.fspath(cast(AnyPath, path)))
 
     def walk(
         self,
-        top: AnyPath,
+        top: AnyStr | os.PathLike[AnyStr],
         topdown: bool = True,
         onerror: Callable[[OSError], object] | None = None,
         followlinks: bool = False,
         *,
         options: Options | None = None,
-    ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+    ) -> Iterator[tuple[AnyStr, list[AnyStr], list[AnyStr]]]:
         """Every directory below and with *top*: its path, the names of directories, the names of files.
 
         As ``os.walk``; but on a store every error other than a missing *top* is raised, unless *onerror* is given.
@@ -156,18 +115,19 @@ class Storage(Engine):
         if resource is None:
             return os.walk(cast(Any, top), topdown, cast(Any, onerror), followlinks)
         walk = directories.walk(resource, os.fsdecode(top), topdown, onerror, followlinks)
-        return walk if isinstance(_like(top, ""), str) else _walk_in_bytes(walk)
+        found: Any = walk if isinstance(_like(top, ""), str) else _walk_in_bytes(walk)
+        return cast("Iterator[tuple[AnyStr, list[AnyStr], list[AnyStr]]]", found)
 
     def glob(
         self,
-        pathname: AnyPath,
+        pathname: AnyStr | os.PathLike[AnyStr],
         *,
         root_dir: AnyPath | None = None,
         dir_fd: int | None = None,
         recursive: bool = False,
         include_hidden: bool = False,
         options: Options | None = None,
-    ) -> list[Any]:
+    ) -> list[AnyStr]:
         """The paths that match a pattern with ``*``, ``?``, ``[…]`` and, with *recursive*, ``**``; as ``glob.glob``.
 
         >>> import storagekit
@@ -189,14 +149,14 @@ class Storage(Engine):
 
     def iglob(
         self,
-        pathname: AnyPath,
+        pathname: AnyStr | os.PathLike[AnyStr],
         *,
         root_dir: AnyPath | None = None,
         dir_fd: int | None = None,
         recursive: bool = False,
         include_hidden: bool = False,
         options: Options | None = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[AnyStr]:
         """As ``glob``, lazily.
 
         >>> import storagekit
@@ -504,9 +464,7 @@ class Storage(Engine):
         else:
             changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
 
-    def copyfile(
-        self, src: AnyPath, dst: AnyPath, *, follow_symlinks: bool = True, options: Options | None = None
-    ) -> Any:
+    def copyfile(self, src: AnyPath, dst: P, *, follow_symlinks: bool = True, options: Options | None = None) -> P:
         """Copy a file to *dst* and return *dst*; between any two stores, and to or from a plain local path.
 
         Within a store the server copies where it can; otherwise the bytes stream through, in bounded memory. A store
@@ -520,7 +478,7 @@ class Storage(Engine):
         """
         source, target = self._pair(src, dst, options)
         if source is None and target is None:
-            return shutil.copyfile(cast(Any, src), cast(Any, dst), follow_symlinks=follow_symlinks)
+            return cast(P, shutil.copyfile(cast(Any, src), cast(Any, dst), follow_symlinks=follow_symlinks))
         changes.copyfile(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
         return dst
 
@@ -555,16 +513,22 @@ class Storage(Engine):
 
     # ---------------------------------------------------------------- names and uploads
 
-    def join(self, path: AnyPath, *paths: AnyPath, options: Options | None = None) -> Any:
+    def join(
+        self,
+        path: AnyStr | os.PathLike[AnyStr],
+        *paths: AnyStr | os.PathLike[AnyStr],
+        options: Options | None = None,
+    ) -> AnyStr:
         """Join path segments as ``os.path.join`` does. Nothing is normalised, and no driver is asked.
 
         >>> import storagekit
         >>> storagekit.join("s3://bucket/a", "b", "c.txt")
         's3://bucket/a/b/c.txt'
         """
-        if any("://" in os.fsdecode(part) for part in (path, *paths)):
-            return _like(path, join_path(os.fsdecode(path), *(os.fsdecode(part) for part in paths)))
-        return os.path.join(cast(Any, path), *cast(Any, paths))
+        parts = [os.fspath(cast(AnyPath, part)) for part in (path, *paths)]
+        if any(scheme_of(os.fsdecode(part)) for part in parts):
+            return cast(AnyStr, _like(parts[0], join_path(*map(os.fsdecode, parts))))
+        return cast(AnyStr, os.path.join(*cast(Any, parts)))
 
     def uploads(self, path: AnyPath, *, options: Options | None = None) -> Iterator[Upload]:
         """The unfinished uploads below a URL: what a killed writer left. They are invisible, but they cost storage.
@@ -591,12 +555,6 @@ def _walk_in_bytes(
         pruned = [os.fsencode(name) for name in names]
         yield os.fsencode(path), pruned, [os.fsencode(name) for name in filenames]
         names[:] = [os.fsdecode(name) for name in pruned]
-
-
-def _reopen(storage: Storage, url: str, options: Options, buffering: int, identity: str | None, offset: int) -> Any:
-    """Un-pickle a reader: open the URL again, as the version that it was, at the offset where it stood."""
-    file = storage.open(url, "rb", buffering, options=options)
-    return files.check_same_version(file, identity, offset)
 
 
 class _Default(Storage):

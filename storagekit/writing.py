@@ -355,7 +355,17 @@ class _Outermost(io.IOBase):
 
 
 class BinaryWriter(_Outermost, io.BufferedWriter):
-    """The C buffer over a sealed sink."""
+    """A binary file object on its way to a store: the C buffer over a sealed sink.
+
+    >>> import storagekit
+    >>> f = storagekit.open("memory://writer-example/key", "wb")
+    >>> f.write(b"half of it")
+    10
+    >>> if isinstance(f, storagekit.BinaryWriter):  # as it is for every URL
+    ...     f.discard()
+    >>> storagekit.exists("memory://writer-example/key")
+    False
+    """
 
     def __init__(self, raw: io.RawIOBase, sink: WriteSink, buffer_size: int) -> None:
         io.BufferedWriter.__init__(self, raw, buffer_size)
@@ -373,7 +383,14 @@ class BinaryWriter(_Outermost, io.BufferedWriter):
 
 
 class TextWriter(_Outermost, io.TextIOWrapper):
-    """The C text layer over a ``BinaryWriter``, which is no longer the outermost."""
+    """A text file object on its way to a store: the C text layer over a ``BinaryWriter``.
+
+    >>> import storagekit
+    >>> with storagekit.open("memory://writer-example/text", "w") as f:
+    ...     _ = f.write("whole")
+    >>> f.stat.size
+    5
+    """
 
     def __init__(self, buffer: BinaryWriter, **text: object) -> None:
         # TextIOWrapper writes the byte order mark of UTF-16 and UTF-32 only where it can see that it is at the start.

@@ -23,7 +23,7 @@ LINE = {
     "dispatch": "fallbacks backend registry",
     "streams": "readahead transfers flights blocks compression reading writing updating metering",
     "functions": "lookup directories globbing files changes trees",
-    "storage": "engine storage",
+    "storage": "engine opening storage",
     "faces": "paths patching fsspec_adapter __init__ s3filestream cli __main__",
 }
 ORDER = " ".join(LINE.values()).split()

@@ -940,7 +940,7 @@ def test_a_codec_that_was_interrupted_publishes_nothing(codec: str, monkeypatch:
         file = storage.open("memory://box/key", "wb", compression=codec)
         file.write(b"whole, so far")
         file.flush()
-        raw = file.raw  # type: ignore[attr-defined]
+        raw: Any = file.raw
         encoder = raw._encoder
 
         def interrupted(data: object) -> int:

@@ -57,7 +57,7 @@ class Box:
         """The URL of *key*, or of the place itself."""
         return f"{self.root.url}/{key}" if key else self.root.url
 
-    def open(self, url: str, mode: str = "r", **arguments: Any) -> Any:
+    def open(self, url: str | os.PathLike[str], mode: str = "r", **arguments: Any) -> Any:
         """``open`` of the storage, without a static type: tests use what files of every kind have."""
         return self.storage.open(url, mode, **arguments)
 

@@ -1,0 +1,151 @@
+"""Opening: ``open`` for whatever path it is given.
+
+A plain local path or a file descriptor goes to the builtin, or to the standard library's opener of a codec; a URL gets
+its layers from ``files``. The types are those of the builtin. Writing to a URL gives subclasses of them,
+``BinaryWriter`` and ``TextWriter``, which also have ``discard()`` and ``stat``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any, cast, overload
+
+from storagekit import files
+from storagekit.compression import codec_for, open_local
+from storagekit.driver import Options
+from storagekit.engine import AnyPath, Engine
+from storagekit.errors import invalid
+
+if TYPE_CHECKING:
+    from _typeshed import OpenBinaryModeReading, OpenBinaryModeWriting, OpenTextMode
+
+__all__ = ["Opener"]
+
+
+class Opener(Engine):
+    """An engine that opens."""
+
+    @overload
+    def open(
+        self,
+        file: AnyPath | int,
+        mode: OpenTextMode = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        closefd: bool = True,
+        opener: Callable[[str, int], int] | None = None,
+        *,
+        compression: str | None = None,
+        options: Options | None = None,
+    ) -> io.TextIOWrapper: ...
+
+    @overload
+    def open(
+        self,
+        file: AnyPath | int,
+        mode: OpenBinaryModeReading,
+        buffering: int = -1,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+        closefd: bool = True,
+        opener: Callable[[str, int], int] | None = None,
+        *,
+        compression: str | None = None,
+        options: Options | None = None,
+    ) -> io.BufferedReader: ...
+
+    @overload
+    def open(
+        self,
+        file: AnyPath | int,
+        mode: OpenBinaryModeWriting,
+        buffering: int = -1,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+        closefd: bool = True,
+        opener: Callable[[str, int], int] | None = None,
+        *,
+        compression: str | None = None,
+        options: Options | None = None,
+    ) -> io.BufferedWriter: ...
+
+    @overload
+    def open(
+        self,
+        file: AnyPath | int,
+        mode: str,
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        closefd: bool = True,
+        opener: Callable[[str, int], int] | None = None,
+        *,
+        compression: str | None = None,
+        options: Options | None = None,
+    ) -> IO[Any]: ...
+
+    def open(
+        self,
+        file: AnyPath | int,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        closefd: bool = True,
+        opener: Callable[[str, int], int] | None = None,
+        *,
+        compression: str | None = None,
+        options: Options | None = None,
+    ) -> IO[Any]:
+        """Open a file or an object, as the builtin ``open`` does (modes ``r``, ``w`` and ``x``, binary and text).
+
+        Nothing is visible before a successful ``close()``; leaving ``with`` by an exception, ``discard()``, garbage
+        collection and the interpreter's exit publish nothing. ``x`` is decided atomically at ``close()``. Text is
+        UTF-8 unless *encoding* says otherwise, and is written with ``\\n`` on every platform. *compression* is
+        ``"gzip"``, ``"bz2"``, ``"xz"`` or ``"infer"`` (by suffix). *options* go to the URL's driver; *closefd* and
+        *opener* are for local paths.
+
+        Raises ``FileNotFoundError``, ``IsADirectoryError``, ``FileExistsError`` (``x``), ``PermissionError``;
+        ``io.UnsupportedOperation`` for ``a`` and ``+`` on a URL. While reading: ``ObjectChangedError`` when the
+        object is no longer the version that was opened.
+
+        >>> import storagekit
+        >>> with storagekit.open("memory://open/notes.txt", "w") as f:
+        ...     _ = f.write("first\\nsecond\\n")
+        >>> with storagekit.open("memory://open/notes.txt") as f:
+        ...     [line.strip() for line in f]
+        ['first', 'second']
+        """
+        resource = self._resource(file, options)
+        if resource is None:
+            codec = None if compression is None else codec_for(compression, os.fsdecode(cast(AnyPath, file)))
+            if codec is not None:
+                return open_local(file, codec, mode, encoding=encoding, errors=errors, newline=newline)
+            return builtins.open(
+                cast(Any, file), mode, buffering, encoding, errors, newline, closefd=closefd, opener=opener
+            )
+        url, given = resource.location.url, resource.options
+        if not closefd:
+            raise invalid(url, "Cannot use closefd=False with file name")  # the builtin's words
+
+        def recipe() -> tuple[Any, ...]:
+            if resource.backend.has_secret(given):
+                raise TypeError(f"cannot pickle a reader of {url!r}: its options hold a secret")
+            return _reopen, self, url, given, buffering
+
+        return files.open_url(self._streams, resource, mode, buffering, encoding, errors, newline, compression, recipe)
+
+
+def _reopen(storage: Opener, url: str, options: Options, buffering: int, identity: str | None, offset: int) -> Any:
+    """Un-pickle a reader: open the URL again, as the version that it was, at the offset where it stood."""
+    file = storage.open(url, "rb", buffering, options=options)
+    return files.check_same_version(file, identity, offset)
