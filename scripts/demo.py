@@ -119,19 +119,9 @@ def server_on_this_machine() -> Iterator[str]:
     from storagekit_conformance.servers import rclone_server
 
     with rclone_server() as server:
-        # Nothing of the user's own account: boto3 is to find the server on this machine, and only that.
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            del os.environ[name]
-        os.environ |= {
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_ENDPOINT_URL": server.endpoint,
-            "AWS_ACCESS_KEY_ID": server.access_key,
-            "AWS_SECRET_ACCESS_KEY": server.secret_key,
-            "AWS_DEFAULT_REGION": server.region,
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
-        }
+        environment = server.environment()
+        os.environ.clear()
+        os.environ.update(environment)
         print(f"An S3 server (rclone serve s3) runs at {server.endpoint}. AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and")
         print("AWS_SECRET_ACCESS_KEY are set to it: storagekit finds it as every program of boto3's does.")
         yield f"s3://{server.new_bucket()}"

@@ -77,19 +77,9 @@ def prepare() -> None:
 
 def main() -> None:
     with rclone_server() as server:
-        # Nothing of the user's own account: boto3 is to find the server on this machine, and only that.
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            del os.environ[name]
-        os.environ |= {
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_ENDPOINT_URL": server.endpoint,
-            "AWS_ACCESS_KEY_ID": server.access_key,
-            "AWS_SECRET_ACCESS_KEY": server.secret_key,
-            "AWS_DEFAULT_REGION": server.region,
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
-        }
+        environment = server.environment()
+        os.environ.clear()
+        os.environ.update(environment)
         server.client().create_bucket(Bucket="my-test-bucket")
         prepare()
         for example in writing, reading, iterating_files_in_a_directory, extracting_files_from_a_tar_file:

@@ -33,6 +33,7 @@ __all__ = [
     "Traits",
     "Upload",
     "__version__",
+    "abort_upload",
     "copy",
     "copyfile",
     "exists",
@@ -57,6 +58,7 @@ __all__ = [
     "stat",
     "touch",
     "unlink",
+    "uploads",
     "walk",
 ]
 
@@ -90,3 +92,5 @@ copy = default.copy
 touch = default.touch
 
 join = default.join
+uploads = default.uploads
+abort_upload = default.abort_upload

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Literal, TypeVar
 
 import pluggy
@@ -189,7 +189,7 @@ class Resource:
 
     backend: Backend
     location: Location
-    options: Options
+    options: Options = field(repr=False)  # there may be secrets among them
 
     def at(self, location: Location) -> Resource:
         """Another location, reached in the same way."""

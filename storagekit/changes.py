@@ -281,7 +281,7 @@ def copyfile(source: Side, target: Side, streams: Streams) -> str:
     ``shutil.copyfile`` treats it: in particular a local target is written in place.
     Raises ``FileNotFoundError``, ``IsADirectoryError`` for a source or target that is one by its name or nature (on a
     store a file may stand beside a directory of its name, so there a target is one only with its slash), and
-    ``shutil.SameFileError``. After a failure there is no target that was not there before.
+    ``shutil.SameFileError``. After a failure a store has no target that was not there before.
     """
     if isinstance(source, str) and isinstance(target, str):
         return shutil.copyfile(source, target)

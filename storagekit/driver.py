@@ -205,7 +205,7 @@ class Upload:
     """An upload that was begun and neither committed nor aborted; it is invisible, but it costs storage.
 
     >>> import storagekit
-    >>> for upload in storagekit.Storage().uploads("s3://my-bucket/logs"):  # doctest: +SKIP
+    >>> for upload in storagekit.uploads("s3://my-bucket/logs"):  # doctest: +SKIP
     ...     print(upload.location, upload.upload_id, upload.started_ns)
     """
 

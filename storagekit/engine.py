@@ -117,8 +117,9 @@ class Engine:
         backend = self._registry.backend(scheme, text)
         # The prefixes in the settings are matched with the scheme as everyone writes it.
         given = self.settings.options_for(scheme, scheme + text[len(scheme) :], options)
+        location = backend.parse(text)  # first: it refuses URLs that no message may repeat
         backend.check_options(given, text)
-        return Resource(backend, backend.parse(text), given)
+        return Resource(backend, location, given)
 
     def _url(self, path: AnyPath, options: Options | None) -> Resource:
         """What a URL names, for operations that plain local paths do not have."""

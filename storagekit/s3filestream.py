@@ -7,10 +7,14 @@ accepts ``bytes`` as well as ``str``. ``storagekit.open`` itself is strict, as t
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import storagekit
 from storagekit import isdir, isfile, listdir, path_exists
+from storagekit.driver import Options
+from storagekit.engine import AnyPath
+from storagekit.errors import invalid
 from storagekit.modes import parse_mode
 from storagekit.writing import BinaryWriter, TextWriter
 
@@ -40,7 +44,19 @@ class _StoreWriter(_TakesBytes, TextWriter):
     """The same over a sealed writer."""
 
 
-def open(file: Any, mode: str = "r", **arguments: Any) -> IO[Any]:
+def open(
+    file: AnyPath | int,
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    closefd: bool = True,
+    opener: Callable[[str, int], int] | None = None,
+    *,
+    compression: str | None = None,
+    options: Options | None = None,
+) -> IO[Any]:
     """As ``storagekit.open``; what is opened to write text takes ``bytes`` too.
 
     >>> from storagekit.s3filestream import open
@@ -51,17 +67,29 @@ def open(file: Any, mode: str = "r", **arguments: Any) -> IO[Any]:
     '0\\n1\\n2\\n'
     """
     parsed = parse_mode(mode, file)
+    extras: dict[str, Any] = {"closefd": closefd, "opener": opener, "compression": compression, "options": options}
     if parsed.binary or not parsed.writing:
-        return storagekit.open(file, mode, **arguments)
-    text = {name: arguments.pop(name, None) for name in ("encoding", "errors", "newline")}
-    binary = storagekit.open(file, mode.replace("t", "") + "b", **arguments)
+        return storagekit.open(file, mode, buffering, encoding, errors, newline, **extras)
+    if buffering == 0:
+        raise invalid(file, "can't have unbuffered text I/O")
+    binary = storagekit.open(file, mode.replace("t", "") + "b", -1 if buffering == 1 else buffering, **extras)
+    text: dict[str, Any] = {
+        "encoding": encoding,
+        "errors": errors,
+        "newline": newline,
+        "line_buffering": buffering == 1,
+    }
+    layer: _TakesBytes
     try:
         if isinstance(binary, BinaryWriter):
-            newline = "\n" if text["newline"] is None else text["newline"]
-            return _StoreWriter(binary, **{**text, "encoding": text["encoding"] or "utf-8", "newline": newline})
-        return _TakesBytes(binary, **text)
+            text |= {"encoding": encoding or "utf-8", "newline": "\n" if newline is None else newline}
+            layer = _StoreWriter(binary, **text)
+        else:
+            layer = _TakesBytes(cast(Any, binary), **text)
     except BaseException:
         if isinstance(binary, BinaryWriter):
             binary.discard()
         binary.close()
         raise
+    layer.mode = mode  # type: ignore[misc]
+    return layer

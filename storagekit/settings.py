@@ -7,6 +7,7 @@ environment is read once, when the default ``Storage`` is made.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 
@@ -20,6 +21,9 @@ MiB = 1024 * 1024
 # The unit of caching and of single-flight. A random read costs whole blocks, so the block is as large
 # as can be had for the price of a bare small GET: 64 KiB at 80 MB/s is 0.8 ms beside a first byte at 28 ms.
 BLOCK_SIZE = 64 * 1024
+
+# A scheme as it is looked up, in lower case, alone or with what follows it in a URL.
+_OPTIONS_KEY = re.compile(r"[a-z][a-z0-9+.-]+(://.*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,23 @@ class Settings:
     or a factory of the driver itself, which needs no entry point."""
 
     options: Mapping[str, Options] = field(default_factory=dict, repr=False)
-    """Options per scheme (``"s3"``) or URL prefix (``"s3://bucket/"``); the longest prefix says it last."""
+    """Options per scheme (``"s3"``) or URL prefix (``"s3://bucket/"``); the longest prefix says it last.
+
+    They are chosen by the URL that a function is given: ``walk("s3://bucket")`` lists everything below it
+    with the options of ``s3://bucket``.
+    """
 
     def __post_init__(self) -> None:
         for name, least in (("cache_bytes", 0), ("write_bytes", 1), ("threads", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise invalid(name, f"the setting {name} must be a whole number of at least {least}, not {value!r}")
+
+        for prefix in self.options:
+            if not _OPTIONS_KEY.fullmatch(prefix):
+                raise invalid(
+                    prefix, f"options are for a scheme ('s3') or a URL prefix ('s3://bucket/'), not {prefix!r}"
+                )
 
     def options_for(self, scheme: str, url: str, options: Options | None) -> Options:
         """The options for one call on *url*: those of the settings, then those of the call."""
@@ -88,4 +102,4 @@ class Settings:
 
 def _is_below(url: str, prefix: str) -> bool:
     """True for *prefix* itself and what lies below it: ``s3://data`` is not a prefix of ``s3://data-2/key``."""
-    return url == prefix or url.startswith(prefix if prefix.endswith("/") else prefix + "/")
+    return (url if url.endswith("/") else url + "/").startswith(prefix if prefix.endswith("/") else prefix + "/")

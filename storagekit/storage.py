@@ -377,7 +377,15 @@ class Storage(Opener):
         >>> import storagekit
         >>> storagekit.unlink("memory://remove/nothing", missing_ok=True)
         """
-        self.remove(path, dir_fd=dir_fd, missing_ok=missing_ok, options=options)
+        resource = self._resource(path, options)
+        if resource is not None:
+            changes.remove(resource, missing_ok)
+            return
+        try:
+            os.unlink(cast(Any, path), dir_fd=dir_fd)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
 
     def rmtree(
         self,
@@ -536,11 +544,21 @@ class Storage(Opener):
         Raises ``io.UnsupportedOperation`` where the driver cannot tell.
 
         >>> import storagekit
-        >>> for upload in storagekit.Storage().uploads("s3://my-bucket/logs"):  # doctest: +SKIP
+        >>> for upload in storagekit.uploads("s3://my-bucket/logs"):  # doctest: +SKIP
         ...     print(upload.location, upload.started_ns)
         """
         resource = self._url(path, options)
         return resource.backend.uploads(resource.location, resource.options)
+
+    def abort_upload(self, upload: Upload, *, options: Options | None = None) -> None:
+        """Remove an unfinished upload, as ``uploads`` gave it. It must not be one that somebody is still writing.
+
+        >>> import storagekit
+        >>> for upload in storagekit.uploads("s3://my-bucket/logs"):  # doctest: +SKIP
+        ...     storagekit.abort_upload(upload)
+        """
+        resource = self._url(upload.location.url, options)
+        resource.backend.abort_upload(upload, resource.options)
 
 
 def _like(path: object, text: str) -> Any:

@@ -276,8 +276,18 @@ class Reaper:
             self._do(unfinished.abort)
             unfinished.over.wait(ENDING_SECONDS)
         self.drain()
+        self._await_thread()
         for name in given_up:  # last, because a warning may be an exception
             warnings.warn(f"unclosed, not published: {name}", ResourceWarning, stacklevel=2)
+
+    def _await_thread(self) -> None:
+        """Wait until the thread has done what it took before now."""
+        done = threading.Event()
+        with self._lock:  # under which the thread ends only if nothing is left
+            if self._thread is None or self._thread is threading.current_thread():
+                return
+            self._left.put(done.set)
+        done.wait(ENDING_SECONDS)
 
     def at_exit(self) -> None:
         """Give up what is unfinished, unless that is the parent's and this a forked child."""

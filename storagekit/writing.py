@@ -34,7 +34,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from storagekit.driver import ObjectWriter, Stat
-from storagekit.errors import os_error, unsupported
+from storagekit.errors import OutcomeUnknownError, os_error, unsupported
 from storagekit.transfers import Job, Reaper, Transfers
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ class PartSender:
                 while self._jobs:
                     self._settle_oldest()
                 stat = self._writer.commit()
-        except BaseException:
-            self._clean_up()
+        except BaseException as error:
+            self._clean_up(certain=isinstance(error, Exception) and not isinstance(error, OutcomeUnknownError))
             raise
         self._finish()
         return stat
@@ -182,9 +182,12 @@ class PartSender:
         if not self.inherited and self._ended.acquire(blocking=False):
             self._clean_up()
 
-    def _clean_up(self) -> None:
+    def _clean_up(self, *, certain: bool = True) -> None:
+        """End without having published; *certain* is False where the store may have published it all the same."""
         try:
-            if self.written or self.unseen:
+            if not certain:
+                logger.warning("%s: it is not known whether what was written is published", self.url)
+            elif self.written or self.unseen:
                 more = " or more" if self.unseen else ""
                 message = "%s: %d%s bytes that were written are discarded, nothing is published"
                 logger.warning(message, self.url, self.written, more)

@@ -14,6 +14,8 @@ from storagekit.driver import Option, Stat, Traits
 from storagekit.errors import InvalidArgumentError
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
+from storagekit.registry import Registry
+from storagekit.settings import Settings
 
 HERE = parse_location("toy://box/key")
 
@@ -243,3 +245,8 @@ def test_same_store_is_one_driver_with_the_same_options() -> None:
     assert one.same_store(Resource(made, HERE.child("other"), {"profile": "x"}))
     assert not one.same_store(Resource(made, HERE, {"profile": "y"}))
     assert not one.same_store(Resource(backend(), HERE, {"profile": "x"}))
+
+
+def test_the_repr_of_a_resource_shows_no_options() -> None:
+    backend = Registry(Settings()).backend("memory", "memory://")
+    assert "hunter2" not in repr(Resource(backend, parse_location("memory://box/key"), {"secret": "hunter2"}))

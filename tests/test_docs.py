@@ -131,13 +131,7 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path) -> None:
     with servers.moto_server() as server:
         for bucket in BUCKETS:
             server.client().create_bucket(Bucket=bucket)
-        environment = {
-            "AWS_ENDPOINT_URL": server.endpoint,
-            "AWS_ACCESS_KEY_ID": server.access_key,
-            "AWS_SECRET_ACCESS_KEY": server.secret_key,
-            "AWS_DEFAULT_REGION": server.region,
-        }
-        run(program(text), tmp_path, environment)
+        run(program(text), tmp_path, server.environment({}))
 
 
 def test_blocks_keep_their_lines_and_may_be_left_out() -> None:

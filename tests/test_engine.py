@@ -589,3 +589,9 @@ def test_importing_starts_nothing_and_loads_no_driver() -> None:
         "assert not [m for m in sys.modules if m.startswith(('boto', 'storagekit_'))]"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_credentials_in_a_url_are_not_repeated_beside_a_wrong_option() -> None:
+    with Storage() as storage, pytest.raises(InvalidArgumentError) as caught:
+        storage.open("s3://AKIAEXAMPLE:hunter2@bucket/key", options={"bad": 1})
+    assert "hunter2" not in repr(caught.value) + str(caught.value.filename)

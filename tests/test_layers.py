@@ -155,3 +155,10 @@ def test_relative_imports_are_seen(tmp_path: Path) -> None:
     assert core_module("storagekit", "listdir") == "__init__"
     assert core_module("storagekit", None) == "__init__"
     assert core_module("storagekit_s3.driver", None) is None
+
+
+def test_the_guide_for_contributors_shows_the_same_line() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = text.partition("## The import line")[2].partition("In words")[0]
+    shown = [word for line in block.splitlines() if line.startswith("    ") for word in line.split() if word != "│"]
+    assert shown == [module for module in ORDER if (ROOT / "storagekit" / f"{module}.py").exists()]

@@ -7,13 +7,14 @@ import io
 import mmap
 import os
 import pickle
+import shutil
 import signal
 import stat as _stat
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import storagekit
 from storagekit.driver import Absent, Condition, Matches, ObjectWriter, Stat, Upload
 from storagekit.errors import InvalidArgumentError, ObjectChangedError
 from storagekit.location import Location
@@ -884,3 +886,14 @@ def test_traits_and_diagnosis(driver: LocalDriver, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("f")
     lines = driver.diagnose(at(tmp_path / "link"))
     assert any(line.endswith("/f") for line in lines)
+
+
+@pytest.mark.parametrize("make", [os.link, os.symlink])
+def test_copying_a_file_onto_itself_through_a_link_is_refused(make: Callable[..., None], tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"data")
+    make(path, link)
+    with pytest.raises(shutil.SameFileError):
+        storagekit.copyfile(f"file://{path}", f"file://{link}")
+    assert path.read_bytes() == b"data"
+    assert path.stat().st_ino == link.stat().st_ino

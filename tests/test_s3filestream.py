@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -95,19 +94,10 @@ def put(server: S3Server) -> Iterator[Put]:
 
 def run(code: str, server: S3Server, folder: Path) -> str:
     """What the program *code* prints; it finds the server through its environment, as any program of boto3's would."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "STORAGEKIT_"))}
-    environment |= {
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_ENDPOINT_URL": server.endpoint,
-        "AWS_ACCESS_KEY_ID": server.access_key,
-        "AWS_SECRET_ACCESS_KEY": server.secret_key,
-        "AWS_DEFAULT_REGION": server.region,
-    }
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
-        env=environment,
+        env=server.environment(),
         capture_output=True,
         text=True,
         timeout=120,
@@ -208,3 +198,14 @@ def test_storagekit_itself_is_strict() -> None:
         file.write("text")
     with storagekit.open(path) as text:
         assert text.read() == "text"
+
+
+def test_open_takes_its_arguments_by_position_as_the_builtin_does(tmp_path: Path) -> None:
+    for url in ("memory://by-position/key", str(tmp_path / "file")):
+        with s3filestream.open(url, "w", 1, "utf-16") as file:
+            assert file.mode == "w"
+            file.write("text\n")
+        with s3filestream.open(url, "r", -1, "utf-16") as file:
+            assert file.read() == "text\n"
+        with pytest.raises(ValueError, match="unbuffered"):
+            s3filestream.open(url, "w", 0)

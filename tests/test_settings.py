@@ -105,3 +105,18 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 def test_a_wrong_variable_is_refused(variable: str, text: str) -> None:
     with pytest.raises(InvalidArgumentError):
         Settings.from_environment({variable: text})
+
+
+@pytest.mark.parametrize("key", ["S3", "s3//typo", "s3:/b", "://b", ""])
+def test_a_key_of_the_options_that_matches_nothing_is_refused(key: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="options are for"):
+        Settings(options={key: {}})
+
+
+def test_a_container_is_below_its_own_prefix_with_and_without_the_slash() -> None:
+    for prefix in ("s3://box", "s3://box/"):
+        settings = Settings(options={prefix: {"profile": "other"}})
+        for url in ("s3://box", "s3://box/", "s3://box/key"):
+            assert settings.options_for("s3", url, None) == {"profile": "other"}
+        for url in ("s3://box-2/key", "s3://bo", "s3://"):
+            assert settings.options_for("s3", url, None) == {}

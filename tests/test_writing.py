@@ -24,6 +24,7 @@ import storagekit
 from storagekit import writing
 from storagekit.compression import CompressedSink
 from storagekit.driver import Body, ObjectWriter, Stat
+from storagekit.errors import OutcomeUnknownError
 from storagekit.location import parse_location
 from storagekit.transfers import Job, Reaper, Transfers
 from storagekit.writing import BinaryWriter, PartSender, TextWriter, WriteSink
@@ -959,3 +960,15 @@ def test_a_codec_that_was_interrupted_publishes_nothing(codec: str, monkeypatch:
 def test_a_driver_that_wants_empty_parts_is_refused() -> None:
     with pytest.raises(OSError, match="0 bytes in part 1"):
         PartSender(Recorder(size=0), URL, Transfers(1), Reaper(), 1)
+
+
+def test_where_the_outcome_is_unknown_the_log_does_not_claim_to_know(caplog: pytest.LogCaptureFixture) -> None:
+    store = Recorder(fail="put")
+    store.error = OutcomeUnknownError(errno.EIO, "the answer was lost", URL)
+    sender = PartSender(store, URL, Transfers(1), Reaper(), 1)
+    sender.feed(memoryview(b"data"))
+    with pytest.raises(OutcomeUnknownError):
+        sender.publish()
+    (record,) = caplog.records
+    assert "not known" in record.getMessage()
+    assert "nothing is published" not in record.getMessage()

@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -68,6 +68,23 @@ class S3Server:
         if self.ca_bundle:
             options["ca_bundle"] = self.ca_bundle
         return options
+
+    def environment(self, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+        """*base* as a program's environment in which boto3 finds this server, and nothing of anybody's own account."""
+        own = {name: value for name, value in base.items() if not name.startswith(("AWS_", "STORAGEKIT_"))}
+        own |= {
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_DEFAULT_REGION": self.region,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+        if self.ca_bundle:
+            own["AWS_CA_BUNDLE"] = self.ca_bundle
+        return own
 
     def client(self) -> Any:
         """A plain boto3 client: a second, independent way in, that shares nothing with storagekit."""

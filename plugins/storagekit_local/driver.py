@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import IO, Literal
 
@@ -125,6 +126,7 @@ class LocalDriver:
             before = os.fstat(fd)
             if source.identity not in (None, identity_of(before)):
                 raise errors.changed(source.location)
+            _refuse_same_file(before, source.location, target)
             writer = open_writer(target, condition)
             try:
                 with reported(target):
@@ -193,3 +195,13 @@ def _holds_only_partials(path: str) -> bool:
     except OSError:
         return False
     return bool(names) and all(map(is_partial, names))
+
+
+def _refuse_same_file(source: os.stat_result, name: Location, target: Location) -> None:
+    """Refuse to copy a file onto itself under another name, as ``shutil`` does: a link would end up beside a copy."""
+    try:
+        same = os.path.samestat(source, os.stat(os_path(target)))
+    except OSError:
+        return  # nothing there; what is wrong with the target, opening it says
+    if same:
+        raise shutil.SameFileError(errno.EINVAL, f"the same file as {name}", target.url)
