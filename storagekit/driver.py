@@ -238,7 +238,8 @@ class RangeReader(ABC):
     """What was opened. ``size`` may be None where the store cannot tell it beforehand."""
 
     head: bytes = b""
-    """The object's first bytes, where opening brought them along; the whole object if it is short."""
+    """The object's first bytes, where opening brought them along; the whole object if it is short. The engine takes
+    them into its cache and sets this to nothing."""
 
     cache_key: Hashable | None = None
     """Equal for two readers only if they read the same bytes: endpoint, container, key and a strong

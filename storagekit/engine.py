@@ -20,6 +20,7 @@ import atexit
 import os
 import threading
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from types import TracebackType
@@ -104,6 +105,8 @@ class Engine:
 
     def _resource(self, path: AnyPath | int, options: Options | None) -> Resource | None:
         """What a URL names; None for a plain local path or a file descriptor, which the builtins take as they are."""
+        if options is not None and not isinstance(options, Mapping):
+            raise TypeError(f"options must be a mapping, not {type(options).__name__}")
         text = _url_text(path)
         scheme = scheme_of(text) if text is not None else None
         if text is None or scheme is None:

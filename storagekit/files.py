@@ -8,6 +8,7 @@ and writers for whoever copies bytes, and ``open_url`` puts the layers of the bu
 from __future__ import annotations
 
 import io
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, cast
@@ -24,7 +25,7 @@ from storagekit.settings import BLOCK_SIZE, Settings
 from storagekit.transfers import Reaper, Transfers
 from storagekit.writing import BinaryWriter, PartSender, TextWriter, WriteSink
 
-__all__ = ["Streams", "check_same_version", "open_url"]
+__all__ = ["Streams", "check_layers", "check_same_version", "open_url"]
 
 # Small writes are gathered to this before they reach Python code; larger ones pass the buffer by.
 WRITE_BUFFER = 256 * 1024
@@ -154,9 +155,14 @@ def open_url(
     parsed = parse_mode(mode, url)
     if parsed.action == "a" or parsed.update:
         raise unsupported(url, f"mode {mode!r} is not supported on {resource.location.scheme}:// yet; use r, w or x")
-    _check_layers(parsed, buffering, encoding, errors, newline, url)
+    check_layers(parsed, buffering, encoding, errors, newline, url)
     codec = codec_for(compression, url)
-    text = {"encoding": encoding or "utf-8", "errors": errors, "newline": newline, "line_buffering": buffering == 1}
+    text = {
+        "encoding": "utf-8" if encoding is None else encoding,
+        "errors": errors,
+        "newline": newline,
+        "line_buffering": buffering == 1,
+    }
     size = buffering if buffering > 1 else None
     if parsed.writing:
         # buffering=0 is the same here: nothing is visible before close, so nobody can see a buffer.
@@ -198,10 +204,11 @@ def _open_to_write(
     return layer
 
 
-def _check_layers(
+def check_layers(
     mode: Mode, buffering: int, encoding: str | None, errors: str | None, newline: str | None, url: str
 ) -> None:
     """The builtin's own rules about which arguments go with which mode."""
+    operator.index(buffering)  # TypeError for what is no whole number
     if mode.binary:
         for name, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
             if value is not None:

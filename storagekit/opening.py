@@ -18,6 +18,7 @@ from storagekit.compression import codec_for, open_local
 from storagekit.driver import Options
 from storagekit.engine import AnyPath, Engine
 from storagekit.errors import invalid
+from storagekit.modes import parse_mode
 
 if TYPE_CHECKING:
     from _typeshed import OpenBinaryModeReading, OpenBinaryModeWriting, OpenTextMode
@@ -127,8 +128,11 @@ class Opener(Engine):
         """
         resource = self._resource(file, options)
         if resource is None:
+            if compression is not None and (isinstance(file, int) or not closefd or opener is not None):
+                raise invalid(file, "compression takes a path, not a file descriptor or an opener")
             codec = None if compression is None else codec_for(compression, os.fsdecode(cast(AnyPath, file)))
             if codec is not None:
+                files.check_layers(parse_mode(mode, file), buffering, encoding, errors, newline, str(file))
                 return open_local(file, codec, mode, encoding=encoding, errors=errors, newline=newline)
             return builtins.open(
                 cast(Any, file), mode, buffering, encoding, errors, newline, closefd=closefd, opener=opener

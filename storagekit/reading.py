@@ -63,6 +63,7 @@ class ReadStream(io.RawIOBase):
         self._collected = False
         self._source = Source(reader, size)
         cache.attach(self._source)
+        reader.head = b""  # the cache has it now, and counts it
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"at {self._position} of {self._size}"
@@ -77,6 +78,9 @@ class ReadStream(io.RawIOBase):
     def seekable(self) -> bool:
         self._check_open()
         return True
+
+    def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
+        raise TypeError("an unbuffered reader does not pickle; open it with a buffer")
 
     def fileno(self) -> int:
         raise unsupported(self.name, "an object in a store has no file descriptor; copy it to a local file to get one")

@@ -82,7 +82,10 @@ def open(
     layer: _TakesBytes
     try:
         if isinstance(binary, BinaryWriter):
-            text |= {"encoding": encoding or "utf-8", "newline": "\n" if newline is None else newline}
+            text |= {
+                "encoding": "utf-8" if encoding is None else encoding,
+                "newline": "\n" if newline is None else newline,
+            }
             layer = _StoreWriter(binary, **text)
         else:
             layer = _TakesBytes(cast(Any, binary), **text)

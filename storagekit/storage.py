@@ -164,6 +164,8 @@ class Storage(Opener):
         >>> next(storagekit.iglob("memory://iglob/*.txt"))
         'memory://iglob/a.txt'
         """
+        if root_dir is not None and type(_like(pathname, "")) is not type(_like(root_dir, "")):
+            raise TypeError("Can't mix strings and bytes in path components")
         pattern, base = os.fsdecode(pathname), os.fsdecode(root_dir or "")
         if scheme_of(pattern) is None and scheme_of(base) is None:
             self._resource(pathname, options)  # refuses options, and a pathlib.Path that was a URL
@@ -534,6 +536,8 @@ class Storage(Opener):
         's3://bucket/a/b/c.txt'
         """
         parts = [os.fspath(cast(AnyPath, part)) for part in (path, *paths)]
+        if len({isinstance(part, bytes) for part in parts}) > 1:
+            raise TypeError("Can't mix strings and bytes in path components")
         if any(scheme_of(os.fsdecode(part)) for part in parts):
             return cast(AnyStr, _like(parts[0], join_path(*map(os.fsdecode, parts))))
         return cast(AnyStr, os.path.join(*cast(Any, parts)))

@@ -178,8 +178,8 @@ class Abandonable(Protocol):
     over: threading.Event
     """Set when it has ended, one way or the other."""
 
-    def abort(self) -> None:
-        """Give it up now, unless another thread is ending it. Does not raise."""
+    def give_up(self) -> None:
+        """Abort it, unless another thread is ending it. Does not raise."""
 
 
 class Reaper:
@@ -273,7 +273,7 @@ class Reaper:
         for unfinished in list(self._unfinished):
             if not unfinished.abandoned:
                 given_up.append(repr(unfinished))
-            self._do(unfinished.abort)
+            self._do(unfinished.give_up)
             unfinished.over.wait(ENDING_SECONDS)
         self.drain()
         self._await_thread()

@@ -78,7 +78,12 @@ class PartSender:
         reaper.watch(self)
 
     def __repr__(self) -> str:
-        return f"<writer of {self.url!r}, {self.written} bytes so far>"
+        return f"<writer of {self.url!r}>"
+
+    @property
+    def ended(self) -> bool:
+        """True once it is being published or given up."""
+        return self._ended.locked()
 
     @property
     def inherited(self) -> bool:
@@ -117,7 +122,7 @@ class PartSender:
             )
         if self._failure is not None:
             raise self._failure
-        if self.abandoned or self._ended.locked():
+        if self.abandoned or self.ended:
             raise self._given_up()
 
     def _given_up(self) -> OSError:
@@ -186,26 +191,32 @@ class PartSender:
         """End without having published; *certain* is False where the store may have published it all the same."""
         try:
             if not certain:
-                logger.warning("%s: it is not known whether what was written is published", self.url)
-            elif self.written or self.unseen:
-                more = " or more" if self.unseen else ""
-                message = "%s: %d%s bytes that were written are discarded, nothing is published"
-                logger.warning(message, self.url, self.written, more)
+                logger.warning("%r: it is not known whether what was written is published", self.url)
+            elif self.unseen:
+                logger.warning("%r was not closed: what was written is discarded, nothing is published", self.url)
+            elif self.written:
+                message = "%r: %d bytes that were written are discarded, nothing is published"
+                logger.warning(message, self.url, self.written)
             for job, _ in list(self._jobs):
                 job.cancel()
             self._jobs.clear()
             self._part = bytearray()
             self._writer.abort()
         except Exception:
-            logger.warning("%s: an unfinished upload may remain", self.url, exc_info=True)
+            logger.warning("%r: an unfinished upload may remain", self.url, exc_info=True)
         finally:
             self._finish()
 
     def abandon(self) -> None:
         """Leave the abort to the reaper: all that a finalizer may do."""
-        if not self._ended.locked() and not self.inherited:
+        if not self.ended and not self.inherited:
             self.abandoned = self.unseen = True
             self._reaper.leave(self.abort)
+
+    def give_up(self) -> None:
+        """Abort it, still open as it is: the reaper does so at exit. What buffers above hold is lost uncounted."""
+        self.unseen = True
+        self.abort()
 
 
 class Finishing(Protocol):
@@ -293,10 +304,11 @@ class WriteSink(io.RawIOBase):
 
     def abandon(self) -> None:
         """All that a finalizer does: warn, and leave the abort to the reaper."""
-        if self.stat is None and not self._muted and not self.closed and not self._sender.inherited:
+        heard = self._muted or self.closed or self._sender.ended  # published or given up, and said so
+        if not heard and not self._sender.inherited:
             self._muted = True
             self._sender.abandon()  # first: a filter may make an exception of the warning
-            warnings.warn(f"unclosed, not published: {self!r}", ResourceWarning, stacklevel=3, source=self)
+            warnings.warn(f"unclosed, not published: {self.name!r}", ResourceWarning, stacklevel=3, source=self)
 
     def __del__(self) -> None:
         if hasattr(self, "finishing"):

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import storagekit
 from storagekit import Storage
 from storagekit.blocks import BlockCache
 from storagekit.driver import RangeBody, RangeReader, Stat
@@ -800,3 +801,20 @@ def test_a_reader_pickles_as_a_place_in_one_version() -> None:
             pickle.dumps(file)
     finally:
         storagekit.remove(url)
+
+
+def test_the_head_is_held_by_the_cache_alone() -> None:
+    with storagekit.Storage(cache_bytes=1 * MiB) as storage:
+        with storage.open("memory://box/key", "wb") as writer:
+            writer.write(bytes(2 * BLOCK_SIZE))
+        with storage.open("memory://box/key", "rb") as file:
+            raw: Any = file.raw
+            assert raw._source.reader.head == b""
+            assert storage.cache_info().cached == BLOCK_SIZE
+
+
+def test_an_unbuffered_reader_says_that_it_does_not_pickle() -> None:
+    with storagekit.Storage() as storage:
+        storage.touch("memory://box/key")
+        with storage.open("memory://box/key", "rb", 0) as file, pytest.raises(TypeError, match="unbuffered"):
+            pickle.dumps(file)

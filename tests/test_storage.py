@@ -518,3 +518,39 @@ def test_the_older_names_take_the_text_arguments_too(tmp_path: Path) -> None:
         with pytest.raises(LookupError):
             s3filestream.open(url, "w", encoding="no-such-encoding")
         gc.collect()  # what was opened is closed, or it would warn here
+
+
+def test_arguments_of_the_wrong_type_are_type_errors(tmp_path: Path) -> None:
+    storage = storagekit.Storage()
+    storage.touch("memory://box/key")
+    for call in (
+        lambda: storage.open("memory://box/key", "rb", 1.0),  # type: ignore[call-overload]
+        lambda: storage.open("memory://box/key", "rb", "0"),  # type: ignore[call-overload]
+        lambda: storage.join("memory://box", b"key"),  # type: ignore[type-var]
+        lambda: storage.glob("*", root_dir=b"memory://box"),
+        lambda: storage.exists("memory://box/key", options="x"),  # type: ignore[arg-type]
+        lambda: storage.exists("memory://box/key", options=[("a", 1)]),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError):
+            call()
+    with pytest.raises(LookupError):
+        storage.open("memory://box/key", encoding="")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"mode": "rb", "encoding": "utf-8"},
+        {"mode": "rb", "closefd": False},
+        {"mode": "rb", "opener": os.open},
+        {"mode": "rt", "buffering": 0},
+        {"file": 0, "mode": "rb"},
+    ],
+    ids=repr,
+)
+def test_a_compressed_local_path_refuses_what_does_not_fit(arguments: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "file.gz"
+    with storagekit.open(path, "wb", compression="gzip") as file:
+        file.write(b"data")
+    with pytest.raises(ValueError, match=r"\S"):
+        storagekit.open(**{"file": path, **arguments}, compression="gzip")

@@ -428,7 +428,7 @@ class Unfinished:
     def __repr__(self) -> str:
         return f"<Unfinished, aborted {self.aborted} times>"
 
-    def abort(self) -> None:
+    def give_up(self) -> None:
         self.aborted += 1
         self.over.set()
         self._reaper.forget(self)

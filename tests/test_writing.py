@@ -972,3 +972,19 @@ def test_where_the_outcome_is_unknown_the_log_does_not_claim_to_know(caplog: pyt
     (record,) = caplog.records
     assert "not known" in record.getMessage()
     assert "nothing is published" not in record.getMessage()
+
+
+def test_a_small_writer_open_when_its_storage_closes_is_spoken_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        storage = storagekit.Storage()
+        file = storage.open("memory://box/key", "w")
+        file.write("still in the buffer")
+        storage.close()
+        del file
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == ["unclosed, not published: <writer of 'memory://box/key'>"]
+    (record,) = caplog.records
+    assert "'memory://box/key' was not closed" in record.getMessage()
