@@ -8,6 +8,9 @@ driver is imported when the first URL of its scheme is used, and a failure says 
 
 from __future__ import annotations
 
+# Drivers are imported late, by whichever thread comes first; and this module, which many a driver needs (boto3 does),
+# refuses to be imported once the main thread has ended, when other threads may still be at work.
+import concurrent.futures.thread  # noqa: F401
 import difflib
 import threading
 from collections.abc import Callable

@@ -150,6 +150,7 @@ class FakeApi:
     server: str | None = "AmazonS3"
     objects: dict[Location, Stored] = field(default_factory=dict)
     pending: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    promised: dict[str, Attributes] = field(default_factory=dict)
     faults: dict[str, Callable[[str], None]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     ignores_ranges: bool = False
@@ -189,6 +190,7 @@ class FakeApi:
         self._enter("create")
         upload_id = f"upload-{len(self.calls)}"
         self.pending[upload_id] = {}
+        self.promised[upload_id] = attributes
         return upload_id
 
     def put_part(self, location: Location, upload_id: str, number: int, body: bytes | bytearray) -> str | None:
@@ -214,7 +216,7 @@ class FakeApi:
         held = self.pending.pop(upload_id)
         digests = b"".join(hashlib.md5(held[part.number]).digest() for part in parts)
         etag = f"{hashlib.md5(digests).hexdigest()}-{len(parts)}"
-        written = self._store(location, b"".join(held[part.number] for part in parts), etag, Attributes())
+        written = self._store(location, b"".join(held[part.number] for part in parts), etag, self.promised[upload_id])
         self._leave("complete")
         return written
 

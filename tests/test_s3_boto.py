@@ -12,6 +12,7 @@ import pytest
 from storagekit.driver import Absent
 from storagekit.errors import ObjectChangedError
 from storagekit.location import Location
+from storagekit_conformance.support import in_child
 from storagekit_s3.api import Api, Attributes, Part
 from storagekit_s3.boto import connect
 from storagekit_s3.boto_client import make_client
@@ -25,6 +26,7 @@ OK = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: "e1"\r\nServer: Test\r\n\r\
 FAILED = b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n"
 BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 SHORT = b'HTTP/1.1 206 Partial\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10\r\nETag: "e1"\r\n\r\nhalf'
+WHOLE = b'HTTP/1.1 206 Partial\r\nContent-Length: 4\r\nContent-Range: bytes 0-3/4\r\nETag: "e1"\r\n\r\nfour'
 CUT = b""
 
 
@@ -105,6 +107,24 @@ def test_a_body_that_breaks_off() -> None:
                 pass
         assert cut.value.filename == KEY.url
         reply.body.close()
+
+
+def test_a_body_that_was_open_at_a_fork() -> None:
+    with scripted([WHOLE, WHOLE]) as (api, requests):
+        inherited = api.get(KEY, 0, 4).body
+        buffer = memoryview(bytearray(4))
+
+        def child() -> None:
+            with pytest.raises(ConnectionResetError) as cut:
+                inherited.readinto(buffer)
+            assert cut.value.filename == KEY.url
+            inherited.close()
+            assert api.get(KEY, 0, 4).body.readinto(buffer) == 4
+
+        in_child(child)
+        assert inherited.readinto(buffer) == 4
+        assert bytes(buffer) == b"four"
+        assert len(requests) == 2
 
 
 def test_a_custom_endpoint_gets_path_style_and_no_trailers(no_aws: None) -> None:

@@ -168,3 +168,19 @@ def test_a_failed_clean_up_does_not_hide_the_failure() -> None:
 def test_an_unknown_size_is_streamed() -> None:
     api, stat = fake()
     assert api.driver().copy(replace(stat, size=None), TARGET, {}, None) is None
+
+
+def test_a_copy_that_cannot_be_looked_at_was_made() -> None:
+    api, stat = fake()
+    api.faults["head"] = lost(TARGET, "before")
+    copied = api.driver().copy(stat, TARGET, {}, None)
+    assert copied is not None
+    assert (copied.size, copied.identity, api.objects[TARGET].data) == (4, None, b"data")
+
+
+def test_an_equal_object_with_other_headers_is_no_copy() -> None:
+    api, stat = fake()
+    api.objects[TARGET] = Stored(b"data", "e1", Attributes(content_type="text/old"))
+    api.faults["copy"] = lost(TARGET, "before")
+    with pytest.raises(OutcomeUnknownError):
+        api.driver().copy(stat, TARGET, {}, None)

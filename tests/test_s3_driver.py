@@ -85,7 +85,9 @@ def test_traits_of_amazon_and_of_nobody() -> None:
     assert not api.driver().traits(Location("s3", "box--use1-az4--x-s3", "key"), {}).sorted_listing
     assert api.calls == []
     api = FakeApi(endpoint="http://127.0.0.1:1", server=None, faults={"head_bucket": lost(KEY, "before")})
-    assert not api.driver().traits(KEY, {}).exclusive_create
+    with pytest.raises(TimeoutError) as dead:
+        api.driver().traits(KEY, {})
+    assert dead.value.filename == KEY.url
 
 
 def test_roots_are_directories(bucket: Bucket) -> None:
@@ -245,3 +247,18 @@ def test_close() -> None:
     driver.close()
     driver.close()
     assert api.calls == ["head", "close"]
+
+
+def test_the_first_use_may_come_after_the_main_thread_has_ended(bucket: Bucket) -> None:
+    code = f"""
+import threading, storagekit
+main = threading.current_thread()
+def work():
+    main.join()  # the interpreter waits for this thread, and has begun to shut down
+    with storagekit.open("s3://{bucket.name}/late", "w", options={bucket.options!r}) as file:
+        file.write("all the same")
+threading.Thread(target=work).start()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bucket.read("late") == b"all the same"

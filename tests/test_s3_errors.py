@@ -6,7 +6,10 @@ import errno
 import io
 import pickle
 import socket
+import ssl
 import time
+import traceback
+from pathlib import Path
 
 import pytest
 from s3_support import Bucket
@@ -109,6 +112,57 @@ def test_the_cause_inside_is_what_counts() -> None:
     assert isinstance(client_error(outer, "GetObject", KEY), ConnectionRefusedError)
     assert is_unsent(outer)
     assert not is_unsent(named("ReadTimeoutError"))
+
+
+def test_tls_fails_before_the_request_only_in_its_handshake() -> None:
+    for inner, unsent in (
+        (ssl.SSLCertVerificationError(1, "no"), True),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), False),
+        (ssl.SSLError(1, "bad record"), False),
+    ):
+        outer = named("SSLError")
+        outer.__cause__ = inner
+        assert is_unsent(outer) is unsent
+
+
+def test_a_local_file_is_not_the_object() -> None:
+    try:
+        with open("/nonexistent/file"):
+            pass
+    except OSError as missing:
+        error = client_error(missing, "connecting", KEY)
+    assert (type(error), error.errno, error.filename) == (OSError, errno.EIO, KEY.url)
+    assert "/nonexistent/file" in str(error)
+
+
+@pytest.mark.parametrize("how", ["process", "token"])
+def test_a_missing_source_of_credentials(
+    no_aws: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    lines = ["[profile p]", "region = us-east-1"]
+    if how == "process":
+        lines.append("credential_process = /nonexistent/source")
+    else:
+        lines += ["role_arn = arn:aws:iam::123456789012:role/x", "web_identity_token_file = /nonexistent/source"]
+    tmp_path.joinpath("config").write_text("\n".join(lines))
+    options = {"profile": "p", "endpoint_url": "http://127.0.0.1:1"}
+    with pytest.raises(PermissionError, match="/nonexistent/source") as failed:
+        S3Driver().stat(KEY, options)
+    assert (failed.value.errno, failed.value.filename) == (errno.EACCES, KEY.url)
+
+
+def test_a_token_that_no_header_can_hold_is_not_shown(no_aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "hunter2\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        writer = S3Driver().open_write(KEY, {"endpoint_url": endpoint, "region_name": "r", "read_timeout": 1}, None)
+        with pytest.raises(InvalidArgumentError, match="credential") as wrong:
+            writer.put([b"data"])
+    assert "hunter2" not in "".join(traceback.format_exception(wrong.value))
+    assert (wrong.value.__cause__, wrong.value.__context__) == (None, None)
+    assert doubt_of(wrong.value) is None
 
 
 def test_missing_things(bucket: Bucket) -> None:

@@ -66,7 +66,14 @@ def test_every_known_option_goes_somewhere() -> None:
         ("metadata", ["a"]),
         ("metadata", {"a": 1}),
         ("metadata", {"a": "ä"}),
+        ("metadata", {"a": "b\nc"}),
+        ("metadata", {"a": " x "}),
+        ("metadata", {"a b": "c"}),
+        ("metadata", {"": "c"}),
         ("storage_class", 3),
+        ("content_type", "a\nb"),
+        ("content_type", "text/plain "),
+        ("content_disposition", "inline; filename=ä"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: object) -> None:
@@ -88,4 +95,10 @@ def test_credentials_come_in_pairs_and_are_never_shown() -> None:
     assert "hunter2" not in str(wrong.value)
     held = parse({"aws_access_key_id": "id", "aws_secret_access_key": "hunter2"}, WHERE)
     assert "hunter2" not in repr(held)
+    for token in ("hunter2\n", " hunter2", "hunter2\x00", "hunter2ä"):
+        pair = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+        for name in (*pair, "aws_session_token"):
+            with pytest.raises(InvalidArgumentError, match=name) as wrong:
+                parse({**pair, name: token}, WHERE)
+            assert "hunter2" not in str(wrong.value)
     assert {o.name for o in KNOWN_OPTIONS if o.secret} == {"aws_secret_access_key", "aws_session_token"}

@@ -323,3 +323,53 @@ def test_attributes_are_kept_apart_from_the_answer() -> None:
     api = FakeApi()
     api.driver().open_write(KEY, {"storage_class": "GLACIER"}, None).put([b"x"])
     assert api.objects[KEY].attributes == Attributes(storage_class="GLACIER")
+
+
+MD5_OF_DATA = "8d777f385d3dfec8815d20f7496026dc"
+
+
+@pytest.mark.parametrize("options", [{"content_type": "text/new"}, {"metadata": {"a": "b"}}, {"acl": "private"}])
+def test_equal_bytes_with_other_headers_prove_nothing(options: dict[str, object]) -> None:
+    api = FakeApi(objects={KEY: Stored(b"data", MD5_OF_DATA)}, faults={"put": lost(KEY, "before")})
+    with pytest.raises(OutcomeUnknownError):
+        api.driver().open_write(KEY, options, None).put([b"data"])
+    if "acl" not in options:
+        api.faults["put"] = lost(KEY)
+        assert api.driver().open_write(KEY, options, None).put([b"data"]).identity == MD5_OF_DATA
+
+
+def test_headers_of_a_multipart_upload_are_looked_at_too() -> None:
+    api = FakeApi(faults={"complete": lost(KEY)})
+    writer = api.driver().open_write(KEY, {"content_type": "text/new"}, None)
+    writer.write_part(1, 0, [b"data"])
+    assert writer.commit().size == 4
+
+
+def test_a_conflict_with_our_own_lost_attempt_is_settled() -> None:
+    api = FakeApi()
+
+    def conflict(when: str) -> None:
+        if when == "after":
+            raise s3_errors.reply_error("PutObject", KEY, code="ConditionalRequestConflict", status=409, doubt="lost")
+
+    api.faults["put"] = conflict
+    assert api.driver().open_write(KEY, {}, Absent()).put([b"data"]).identity == MD5_OF_DATA
+    assert api.calls == ["put", "head"]
+
+
+@pytest.mark.parametrize(("etag", "encryption"), [("no-md5", None), ("0" * 32, "aws:kms"), ("0" * 32, None)])
+def test_an_etag_that_is_no_md5_settles_nothing(etag: str, encryption: str | None) -> None:
+    stored = Stored(b"mine", etag, Attributes(server_side_encryption=encryption))
+    api = FakeApi(objects={KEY: stored}, calls=["retried"])
+    comparable = etag != "no-md5" and encryption is None
+    with pytest.raises(FileExistsError if comparable else OutcomeUnknownError):
+        api.driver().open_write(KEY, {}, Absent()).put([b"data"])
+    with pytest.raises(FileExistsError):
+        api.driver().open_write(KEY, {}, Absent()).put([b"another size"])
+
+
+def test_an_upload_whose_beginning_was_lost_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    api = FakeApi(faults={"create": lost(KEY, "before")})
+    with pytest.raises(TimeoutError):
+        api.driver().open_write(KEY, {}, None).write_part(1, 0, [b"data"])
+    assert [record.getMessage() for record in caplog.records] == [f"an unfinished upload may remain at {KEY.url}"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -191,6 +193,48 @@ def test_reading_in_a_forked_child(box: Box) -> None:
         in_child(child)
         file.seek(9 * BLOCK)
         assert file.read() == data[9 * BLOCK :]
+
+
+@clause("concurrency.fork-both-read")
+def test_parent_and_child_read_at_the_same_time(box: Box) -> None:
+    size, length = 64 * BLOCK, 4 * BLOCK
+    data = content(size)
+    url = box.put("object", data)
+    # Nothing is cached, so every read is a request: a connection that both use would mix the answers up.
+    storage = box.root.storage(cache_bytes=0) if box.root.shared else box.storage
+
+    def read(file: Any, seed: int) -> None:
+        places = random.Random(seed)
+        for _ in range(12):
+            at = places.randrange(size - length)
+            file.seek(at)
+            assert file.read(length) == data[at : at + length]
+
+    with storage.open(url, "rb") as file, ThreadPoolExecutor(1) as threads:
+        needs(
+            not _has_descriptor(file), "a descriptor that was inherited has one position for both, as the builtin's has"
+        )
+        for number in range(6):
+            read(file, number)
+            begun, begin = os.pipe()
+
+            def child(begin: int = begin, number: int = number) -> None:
+                os.write(begin, b"!")
+                read(file, 1000 + number)
+
+            def parent(begun: int = begun, number: int = number) -> None:
+                os.read(begun, 1)  # not earlier: the child would inherit the handle's lock as it is while we read
+                read(file, 2000 + number)
+
+            reading = threads.submit(parent)
+            try:
+                in_child(child)
+            finally:
+                os.close(begin)
+                reading.result(60)
+                os.close(begun)
+    if storage is not box.storage:
+        storage.close()
 
 
 @clause("concurrency.fork-busy")

@@ -11,11 +11,14 @@ mean that the first attempt has succeeded.
 from __future__ import annotations
 
 import calendar
+import errno
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+import storagekit.errors
 from storagekit.driver import Absent, Condition, Matches
 from storagekit.location import Location
 from storagekit_s3 import errors
@@ -63,31 +66,63 @@ DRAIN_BYTES = 64 * 1024
 
 def connect(connection: Connection, location: Location) -> Api:
     """The port for *connection*; *location* is what an error is about."""
-    try:
-        return BotoApi(make_client(connection))
-    except Exception as error:
-        raise errors.client_error(error, "connecting", location) from error
+    api = BotoApi(lambda: make_client(connection))
+    api.session(location)
+    return api
+
+
+class _Session:
+    """A client, which is safe to use from many threads of the process that made it, and what its attempts left open."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.attempts = threading.local()
+        client.meta.events.register("needs-retry.s3", self._note_attempt)
+
+    def _note_attempt(self, response: Any, caught_exception: Any, **_: Any) -> None:
+        """Called by botocore after each attempt, with its response or its exception."""
+        if caught_exception is not None:
+            doubt: errors.Doubt = None if errors.is_unsent(caught_exception) else "lost"
+        else:
+            http, parsed = response
+            failed = http.status_code >= 300 or "Error" in parsed
+            doubt = errors.status_doubt(http.status_code) if failed else None
+        if self.attempts.doubt != "lost":
+            self.attempts.doubt = doubt or self.attempts.doubt
 
 
 class BotoApi:
-    """``Api`` over a boto3 client, which is safe to use from many threads."""
+    """``Api`` over one boto3 client per process."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._attempts = threading.local()
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        # By process id. The parent's stays here in a child, unused: ending it would touch the sockets that both have.
+        # There is no lock, because a child would inherit it as it was, perhaps held by a thread that it does not have.
+        self._sessions: dict[int, _Session] = {}
+        self.endpoint = ""
         self.server: str | None = None
-        client.meta.events.register("needs-retry.s3", self._note_attempt)
 
-    @property
-    def endpoint(self) -> str:
-        return str(self._client.meta.endpoint_url)
+    def session(self, location: Location) -> _Session:
+        """This process's client; *location* is what an error is about."""
+        session = self._sessions.get(os.getpid())
+        if session is not None:
+            return session
+        try:
+            made = _Session(self._make())
+        except Exception as error:
+            raise errors.client_error(error, "connecting", location) from error
+        session = self._sessions.setdefault(os.getpid(), made)
+        if session is not made:
+            made.client.close()
+        self.endpoint = str(session.client.meta.endpoint_url)
+        return session
 
     def get(
         self, location: Location, start: int, stop: int, *, etag: str | None = None, version_id: str | None = None
     ) -> RangeReply:
         reply = self._call(
             "GetObject",
-            self._client.get_object,
+            "get_object",
             location,
             **_key(location),
             Range=f"bytes={start}-{stop - 1}",
@@ -104,18 +139,18 @@ class BotoApi:
         return RangeReply(_info(reply, size), first, last + 1, body)
 
     def head(self, location: Location, *, version_id: str | None = None) -> Info:
-        reply = self._call("HeadObject", self._client.head_object, location, **_key(location), VersionId=version_id)
+        reply = self._call("HeadObject", "head_object", location, **_key(location), VersionId=version_id)
         return _info(reply, reply.get("ContentLength"))
 
     def head_bucket(self, location: Location) -> None:
-        self._call("HeadBucket", self._client.head_bucket, location, Bucket=location.container)
+        self._call("HeadBucket", "head_bucket", location, Bucket=location.container)
 
     def put(
         self, location: Location, body: bytes | bytearray, attributes: Attributes, condition: Condition = None
     ) -> Written:
         reply = self._call(
             "PutObject",
-            self._client.put_object,
+            "put_object",
             location,
             **_key(location),
             **_parameters(attributes),
@@ -127,7 +162,7 @@ class BotoApi:
     def create_upload(self, location: Location, attributes: Attributes) -> str:
         reply = self._call(
             "CreateMultipartUpload",
-            self._client.create_multipart_upload,
+            "create_multipart_upload",
             location,
             **_key(location),
             **_parameters(attributes),
@@ -137,7 +172,7 @@ class BotoApi:
     def put_part(self, location: Location, upload_id: str, number: int, body: bytes | bytearray) -> str | None:
         reply = self._call(
             "UploadPart",
-            self._client.upload_part,
+            "upload_part",
             location,
             **_key(location),
             UploadId=upload_id,
@@ -151,7 +186,7 @@ class BotoApi:
     ) -> str | None:
         reply = self._call(
             "UploadPartCopy",
-            self._client.upload_part_copy,
+            "upload_part_copy",
             location,
             **_key(location),
             **_source(source),
@@ -166,7 +201,7 @@ class BotoApi:
     ) -> Written:
         reply = self._call(
             "CompleteMultipartUpload",
-            self._client.complete_multipart_upload,
+            "complete_multipart_upload",
             location,
             **_key(location),
             **_condition(condition),
@@ -178,7 +213,7 @@ class BotoApi:
     def abort_upload(self, location: Location, upload_id: str) -> None:
         self._call(
             "AbortMultipartUpload",
-            self._client.abort_multipart_upload,
+            "abort_multipart_upload",
             location,
             **_key(location),
             UploadId=upload_id,
@@ -187,7 +222,7 @@ class BotoApi:
     def copy(self, location: Location, source: Source, attributes: Attributes, *, replace: bool) -> Written:
         reply = self._call(
             "CopyObject",
-            self._client.copy_object,
+            "copy_object",
             location,
             **_key(location),
             **_source(source),
@@ -198,14 +233,14 @@ class BotoApi:
         return Written(_bare(result.get("ETag")), reply.get("VersionId"), _nanoseconds(result.get("LastModified")))
 
     def delete(self, location: Location, condition: Condition = None) -> None:
-        self._call("DeleteObject", self._client.delete_object, location, **_key(location), **_condition(condition))
+        self._call("DeleteObject", "delete_object", location, **_key(location), **_condition(condition))
 
     def delete_many(self, locations: Sequence[Location]) -> Sequence[tuple[Location, OSError]]:
         wanted = {location.path: location for location in locations}
         bucket = locations[0].container
         reply = self._call(
             "DeleteObjects",
-            self._client.delete_objects,
+            "delete_objects",
             Location(locations[0].scheme, bucket, ""),
             Bucket=bucket,
             Delete={"Objects": [{"Key": key} for key in wanted], "Quiet": True},
@@ -225,7 +260,7 @@ class BotoApi:
     ) -> Page:
         reply = self._call(
             "ListObjectsV2",
-            self._client.list_objects_v2,
+            "list_objects_v2",
             location,
             Bucket=location.container,
             Prefix=prefix,
@@ -252,9 +287,7 @@ class BotoApi:
         names: list[str] = []
         token: str | None = None
         while True:
-            reply = self._call(
-                "ListBuckets", self._client.list_buckets, Location("s3", "", ""), ContinuationToken=token
-            )
+            reply = self._call("ListBuckets", "list_buckets", Location("s3", "", ""), ContinuationToken=token)
             names += [bucket["Name"] for bucket in reply.get("Buckets", [])]
             following = reply.get("ContinuationToken")
             if not following or following == token:
@@ -265,7 +298,7 @@ class BotoApi:
         key, upload_id = marker or (None, None)
         reply = self._call(
             "ListMultipartUploads",
-            self._client.list_multipart_uploads,
+            "list_multipart_uploads",
             location,
             Bucket=location.container,
             Prefix=prefix,
@@ -287,56 +320,61 @@ class BotoApi:
         if method == "GET" and version_id is not None:
             parameters["VersionId"] = version_id
         operation = {"GET": "get_object", "PUT": "put_object"}[method]
+        client = self.session(location).client
         try:
-            url = self._client.generate_presigned_url(operation, Params=parameters, ExpiresIn=expires)
+            url = client.generate_presigned_url(operation, Params=parameters, ExpiresIn=expires)
         except Exception as error:
             raise errors.client_error(error, "presigning", location) from error
         return str(url)
 
     def close(self) -> None:
-        self._client.close()
+        session = self._sessions.get(os.getpid())
+        if session is not None:
+            session.client.close()
 
-    def _call(
-        self, operation: str, method: Callable[..., Any], location: Location, **parameters: Any
-    ) -> dict[str, Any]:
+    def _call(self, operation: str, method: str, location: Location, **parameters: Any) -> dict[str, Any]:
         """Make one request, leaving out the parameters that are None; raise what ``errors`` makes of a failure."""
-        self._attempts.doubt = None
+        session = self.session(location)
+        session.attempts.doubt = None
         try:
-            reply = method(**{name: value for name, value in parameters.items() if value is not None})
+            reply = getattr(session.client, method)(
+                **{n: value for n, value in parameters.items() if value is not None}
+            )
         except Exception as error:
-            response = getattr(error, "response", None)
-            doubt: errors.Doubt = self._attempts.doubt
-            if not isinstance(response, Mapping):
-                raise errors.client_error(error, operation, location, doubt) from error
-            self._learn(response)
-            words, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
-            raise errors.reply_error(
-                operation,
-                location,
-                code=str(words.get("Code", "unknown")),
-                status=int(metadata.get("HTTPStatusCode", 0)),
-                message=str(words.get("Message", "")),
-                request_id=metadata.get("RequestId"),
-                doubt=doubt,
-            ) from error
-        self._learn(reply)
-        return dict(reply)
+            mapped = self._mapped(error, operation, location, session.attempts.doubt)
+            if not errors.is_bad_header(error):
+                raise mapped from error
+        else:
+            self._learn(reply)
+            return dict(reply)
+        # Here the client's own exception is out of the way: it quotes the header, which may be a session token.
+        raise mapped
+
+    def _mapped(self, error: Exception, operation: str, location: Location, doubt: errors.Doubt) -> OSError:
+        """What a failed request means."""
+        response = getattr(error, "response", None)
+        if not isinstance(response, Mapping):
+            return errors.client_error(error, operation, location, doubt)
+        self._learn(response)
+        words, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+        return errors.reply_error(
+            operation,
+            location,
+            code=str(words.get("Code", "unknown")),
+            status=int(metadata.get("HTTPStatusCode", 0)),
+            message=str(words.get("Message", "")),
+            request_id=metadata.get("RequestId"),
+            doubt=doubt,
+        )
 
     def _learn(self, reply: Mapping[str, Any]) -> None:
         headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders")
         if headers is not None:
             self.server = headers.get("server", "")
 
-    def _note_attempt(self, response: Any, caught_exception: Any, **_: Any) -> None:
-        """Called by botocore after each attempt, with its response or its exception."""
-        if caught_exception is not None:
-            doubt: errors.Doubt = None if errors.is_unsent(caught_exception) else "lost"
-        else:
-            http, parsed = response
-            failed = http.status_code >= 300 or "Error" in parsed
-            doubt = errors.status_doubt(http.status_code) if failed else None
-        if self._attempts.doubt != "lost":
-            self._attempts.doubt = doubt or self._attempts.doubt
+
+# Bodies that were open at a fork, in the child. They are kept, because their end would be that of the parent's socket.
+_inherited: list[Any] = []
 
 
 class _Body:
@@ -351,8 +389,12 @@ class _Body:
         self._location = location
         self._left = length
         self._ended = False
+        self._process = os.getpid()
 
     def readinto(self, view: memoryview, /) -> int:
+        if self._process != os.getpid():
+            text = "The connection was that of another process, before it forked"
+            raise storagekit.errors.describe(storagekit.errors.os_error(errno.ECONNRESET, self._location, text))
         try:
             count = int(self._stream.readinto(view))
         except Exception as error:
@@ -365,6 +407,10 @@ class _Body:
 
     def close(self) -> None:
         if self._stream is None:
+            return
+        if self._process != os.getpid():
+            _inherited.append(self._stream)
+            self._stream = None
             return
         try:
             if not self._ended and self._left is not None and self._left <= DRAIN_BYTES:

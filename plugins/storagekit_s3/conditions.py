@@ -7,27 +7,31 @@ moment both may win).
 
 **After.** A request can fail although it was carried out: the answer was cut off, a gateway gave up, or a second
 attempt of a conditional write met the result of the first. Guessing would lose data one way or report a
-false success the other way, so the object is looked at: if it has the ETag and the size of what was sent, the
-change was made. If it has not and the answer was lost, the request may still be on its way, and the outcome is
-unknown. The one thing that an ETag cannot tell is *who* wrote equal bytes; for an empty object under
-``Absent()``, the usual lock file, equality would mean nothing, so there the outcome stays unknown too.
+false success the other way, so the object is looked at: if it has the ETag and the size of what was sent, and
+the headers that were given along, the change was made. If it has not and the answer was lost, the request may
+still be on its way, and the outcome is unknown; so it is where the ETag is no MD5 and settles nothing. The
+one thing that an ETag cannot tell is *who* wrote equal bytes; for an empty object under ``Absent()``, the usual
+lock file, equality would mean nothing, so there the outcome stays unknown too.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import dataclass
 from typing import NoReturn
 
 from storagekit import errors
 from storagekit.driver import Absent, Condition, Matches
 from storagekit.location import Location
-from storagekit_s3.api import Api, Info
+from storagekit_s3.api import Api, Attributes, Info
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import ConditionalWrites
 from storagekit_s3.servers import PROFILES, Profile, profile_of
 
 __all__ = ["Guard", "check", "guard", "learn_profile", "leave_unknown", "look", "refuse", "settle"]
+
+_MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
 
 
 def learn_profile(api: Api, location: Location, option: str | None) -> Profile:
@@ -97,7 +101,16 @@ def refuse(error: OSError, location: Location, condition: Condition) -> NoReturn
     raise error
 
 
-def settle(api: Api, location: Location, error: OSError, *, etag: str | None, size: int, condition: Condition) -> Info:
+def settle(
+    api: Api,
+    location: Location,
+    error: OSError,
+    *,
+    etag: str | None,
+    size: int,
+    attributes: Attributes,
+    condition: Condition,
+) -> Info:
     """After a failed request that was to publish *size* bytes with *etag*: return what is there if that happened.
 
     Otherwise raise: the refusal, ``OutcomeUnknownError``, or the error itself where it is certain.
@@ -107,12 +120,40 @@ def settle(api: Api, location: Location, error: OSError, *, etag: str | None, si
         refuse(error, location, condition)
     info = look(api, location, error)
     if info is not None and etag is not None and (info.etag, info.size) == (etag, size):
-        if size == 0 and isinstance(condition, Absent):
+        absent = isinstance(condition, Absent)
+        # No reply shows an ACL. Where nothing was there before, bytes and headers are enough.
+        if (size == 0 and absent) or (attributes.acl is not None and not absent):
             leave_unknown(error, location)
-        return info
+        if _shows(info.attributes, attributes):
+            return info
+    elif info is not None and info.size == size and doubt is not None and not (_telling(etag) and _tells(info)):
+        leave_unknown(error, location)
     if doubt == "lost" and status_of(error) != 412:
         leave_unknown(error, location)
     refuse(error, location, condition)
+
+
+def _shows(found: Attributes, given: Attributes) -> bool:
+    """Whether an object has what it was to be given. More is no contradiction: servers add headers of their own."""
+    plain = ("content_type", "cache_control", "content_disposition", "content_encoding", "content_language")
+    if any(getattr(given, name) not in (None, getattr(found, name)) for name in plain):
+        return False
+    # No reply names the class STANDARD.
+    if given.storage_class is not None and given.storage_class != (found.storage_class or "STANDARD"):
+        return False
+    if given.server_side_encryption not in (None, found.server_side_encryption):
+        return False
+    return all(found.metadata.get(name.lower()) == text for name, text in given.metadata.items())
+
+
+def _telling(etag: str | None) -> bool:
+    """Whether an ETag can be the MD5 of the bytes, or of the parts' MD5s."""
+    return etag is not None and _MD5.fullmatch(etag) is not None
+
+
+def _tells(info: Info) -> bool:
+    """Whether an object's ETag tells its bytes. With a key of KMS it looks like an MD5 and is none."""
+    return _telling(info.etag) and not (info.attributes.server_side_encryption or "").startswith("aws:kms")
 
 
 def look(api: Api, location: Location, error: OSError) -> Info | None:

@@ -13,19 +13,20 @@ An object's own ACL is never copied, by CopyObject neither; most buckets have AC
 from __future__ import annotations
 
 import errno
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 from storagekit import errors
 from storagekit.driver import Condition, Stat
 from storagekit.location import Location
 from storagekit_s3.api import Api, Attributes, Part, Source, Written
-from storagekit_s3.conditions import Guard, check, guard, settle
+from storagekit_s3.conditions import Guard, check, guard, leave_unknown, settle
 from storagekit_s3.errors import doubt_of
 from storagekit_s3.options import S3Options
 from storagekit_s3.servers import Profile
-from storagekit_s3.stats import stat_of
-from storagekit_s3.writing import MAX_PARTS, abort_until_gone, multipart_etag
+from storagekit_s3.writing import MAX_PARTS, abort_until_gone, begin_upload, look_after, multipart_etag
 
 __all__ = ["copy_object", "touch_object"]
 
@@ -63,10 +64,12 @@ def copy_object(
         return _put_empty(api, origin, target, options, kept)
     if parts:
         attributes = _merged(api, origin, options)
-        return _finished(api, origin, target, profile, _copy_parts(api, origin, target, source.size, attributes, kept))
+        written = _copy_parts(api, origin, target, source.size, attributes, kept)
+        return _finished(api, origin, target, source.size, profile, written)
     renew = bool(options.attributes_given & _REPLACED)
     attributes = _merged(api, origin, options) if renew else options.attributes
-    return _finished(api, origin, target, profile, _copy_once(api, origin, target, source.size, attributes, renew))
+    written = _copy_once(api, origin, target, source.size, attributes, renew)
+    return _finished(api, origin, target, source.size, profile, written)
 
 
 def touch_object(api: Api, stat: Stat, profile: Profile) -> Stat:
@@ -82,7 +85,7 @@ def touch_object(api: Api, stat: Stat, profile: Profile) -> Stat:
         written = _copy_parts(api, origin, target, info.size or 0, info.attributes, Guard())
     else:
         written = _copy_once(api, origin, target, info.size or 0, info.attributes, True)
-    return _finished(api, replace(origin, etag=None), target, profile, written)
+    return _finished(api, replace(origin, etag=None), target, info.size or 0, profile, written)
 
 
 def _merged(api: Api, origin: Source, options: S3Options) -> Attributes:
@@ -103,8 +106,19 @@ def _copy_once(api: Api, origin: Source, target: Location, size: int, attributes
             raise
         # A copy onto itself looks the same before and after; done twice it does no harm, but it may not be done yet.
         etag = None if origin.location == target else origin.etag
-        info = settle(api, target, error, etag=etag, size=size, condition=None)
+        wanted = attributes if renew else _inherited(api, origin, attributes, error, target)
+        info = settle(api, target, error, etag=etag, size=size, attributes=wanted, condition=None)
         return Written(info.etag, info.version_id, info.modified_ns)
+
+
+def _inherited(api: Api, origin: Source, given: Attributes, error: OSError, target: Location) -> Attributes:
+    """What a copy has that took over its source's headers: needed only to tell whether it was made."""
+    try:
+        found = api.head(origin.location, version_id=origin.version_id).attributes
+    except OSError:
+        leave_unknown(error, target)
+    own = ("storage_class", "server_side_encryption", "sse_kms_key_id", "acl")
+    return replace(found, **{name: getattr(given, name) for name in own})
 
 
 def _put_empty(api: Api, origin: Source, target: Location, options: S3Options, kept: Guard) -> Stat:
@@ -114,7 +128,7 @@ def _put_empty(api: Api, origin: Source, target: Location, options: S3Options, k
     try:
         written = api.put(target, b"", attributes, kept.sent)
     except OSError as error:
-        info = settle(api, target, error, etag=None, size=0, condition=kept.sent)
+        info = settle(api, target, error, etag=None, size=0, attributes=attributes, condition=kept.sent)
         written = Written(info.etag, info.version_id, info.modified_ns)
     return Stat(target, "file", 0, written.modified_ns, written.etag)
 
@@ -122,7 +136,7 @@ def _put_empty(api: Api, origin: Source, target: Location, options: S3Options, k
 def _copy_parts(api: Api, origin: Source, target: Location, size: int, attributes: Attributes, kept: Guard) -> Written:
     step = max(COPY_PART_SIZE, -(-size // MAX_PARTS))
     spans = [(start, min(start + step, size)) for start in range(0, size, step)]
-    upload_id = api.create_upload(target, attributes)
+    upload_id = begin_upload(api, target, attributes)
 
     def copy(number: int) -> Part:
         # A range of a small object is refused by S3: where there is one part, it is the whole.
@@ -134,17 +148,54 @@ def _copy_parts(api: Api, origin: Source, target: Location, size: int, attribute
         return Part(number, etag)
 
     try:
-        with ThreadPoolExecutor(min(COPY_THREADS, len(spans)), "storagekit-s3-copy") as pool:
-            parts = list(pool.map(copy, range(1, len(spans) + 1)))
+        parts = _side_by_side(copy, len(spans))
         check(api, target, kept.checked)
         try:
             return api.complete_upload(target, upload_id, parts, kept.sent)
         except OSError as error:
-            info = settle(api, target, error, etag=multipart_etag(parts), size=size, condition=kept.sent)
+            etag = multipart_etag(parts)
+            info = settle(api, target, error, etag=etag, size=size, attributes=attributes, condition=kept.sent)
             return Written(info.etag, info.version_id, info.modified_ns)
     except BaseException as error:
         _give_up(api, target, upload_id, error)
         raise
+
+
+def _side_by_side(copy: Callable[[int], Part], count: int) -> list[Part]:
+    """Parts 1 to *count*, copied by this thread and as many more as can be had; the first failure ends them all.
+
+    ``concurrent.futures`` would do it too, but starts nothing any more once the main thread has ended, when
+    other threads may still be at work.
+    """
+    numbers = deque(range(1, count + 1))
+    parts: dict[int, Part] = {}
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        while not failures:
+            try:
+                number = numbers.popleft()
+            except IndexError:
+                return
+            try:
+                parts[number] = copy(number)
+            except BaseException as error:
+                failures.append(error)
+
+    threads: list[threading.Thread] = []
+    try:
+        for _ in range(min(COPY_THREADS, count) - 1):
+            thread = threading.Thread(target=work, name="storagekit-s3-copy", daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError:
+        pass  # no thread can start any more: those that run, and this one, do the rest
+    work()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return [parts[number] for number in sorted(parts)]
 
 
 def _give_up(api: Api, target: Location, upload_id: str, error: BaseException) -> None:
@@ -155,7 +206,7 @@ def _give_up(api: Api, target: Location, upload_id: str, error: BaseException) -
         error.add_note(f"the unfinished upload {upload_id} could not be removed: {failure}")
 
 
-def _finished(api: Api, origin: Source, target: Location, profile: Profile, written: Written) -> Stat:
+def _finished(api: Api, origin: Source, target: Location, size: int, profile: Profile, written: Written) -> Stat:
     """Make sure that the version that was asked for is the one that was copied, and say what the target is now."""
     proven = origin.etag is None or written.etag == origin.etag or profile.copy_source_condition
     if not proven:
@@ -167,4 +218,4 @@ def _finished(api: Api, origin: Source, target: Location, profile: Profile, writ
             raise errors.changed(
                 origin.location, f"The object changed while it was copied to {target}, which may be mixed"
             )
-    return stat_of(target, api.head(target))
+    return look_after(api, target, size, written)

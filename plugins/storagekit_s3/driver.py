@@ -21,7 +21,7 @@ from storagekit_s3.clients import Clients
 from storagekit_s3.conditions import learn_profile
 from storagekit_s3.options import KNOWN_OPTIONS, Connection, S3Options
 from storagekit_s3.options import parse as parse_options
-from storagekit_s3.servers import PROFILES, Profile
+from storagekit_s3.servers import Profile
 from storagekit_s3.stats import stat_of
 
 __all__ = ["S3Driver"]
@@ -68,8 +68,9 @@ class S3Driver:
         api, parsed = self._open(location, options)
         try:
             profile = self._profile(api, Location(location.scheme, location.container, ""), parsed)
-        except OSError:
-            profile = PROFILES["generic"]  # nobody answers: nothing is promised
+        except OSError as error:  # nobody answered, so nothing is known; the caller asked about this location
+            error.filename = location.url
+            raise
         trusted = parsed.conditional_writes == "trust"
         return Traits(
             implicit_directories=True,

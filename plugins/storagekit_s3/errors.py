@@ -11,6 +11,7 @@ Choices that are not obvious:
 * ``SlowDown`` and other calls for patience are EBUSY: the store is well, it wants fewer requests.
 * A failed precondition is ``ObjectChangedError`` here; the writer turns it into ``FileExistsError`` where the
   condition was that nothing exists.
+* An error of the system that is about a local file is not passed on as it is: FileNotFoundError is for objects.
 * The store's message is quoted, except beside credentials: what it says there may repeat them.
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "Doubt",
     "client_error",
     "doubt_of",
+    "is_bad_header",
     "is_unsent",
     "reply_error",
     "status_doubt",
@@ -130,7 +132,37 @@ _CUT = {
 
 
 # Exceptions of a client library before anything was sent.
-_UNSENT = {"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError", "SSLError"}
+_UNSENT = {"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"}
+# Reasons of a TLS handshake that failed. Any other failure of TLS, such as an early end, may come after the request.
+_HANDSHAKE = {
+    "CERTIFICATE_VERIFY_FAILED",
+    "WRONG_VERSION_NUMBER",
+    "UNSUPPORTED_PROTOCOL",
+    "NO_PROTOCOLS_AVAILABLE",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+}
+
+# The errors of the system that are about the way to the store (or about having no more sockets). Another one is about
+# a file or a program of this computer, and would be a lie about the URL: a missing token file is no missing object.
+_NETWORK_ERRNO = {
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.EPIPE,
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EHOSTDOWN,
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.ENETRESET,
+    errno.ETIMEDOUT,
+    errno.EADDRNOTAVAIL,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+}
 
 Doubt: TypeAlias = Literal["lost", "failed"] | None
 """What is not known of a change whose request failed. ``"lost"``: the answer to an attempt never came, so it may
@@ -203,13 +235,16 @@ def client_error(error: BaseException, operation: str, location: Location, doubt
 
 
 def _client_error(error: BaseException, operation: str, location: Location) -> OSError:
+    if is_bad_header(error):
+        text = "a credential or an option holds characters that no header of a request can have, such as a line end"
+        return errors.invalid(location, text)
     names = {base.__name__ for base in type(error).__mro__}
     for name, (number, advice) in _SETUP_ERRNO.items():
         if name in names:
             return errors.os_error(number, location, hint=advice)
     chain = list(_causes(error))
     if any(isinstance(cause, ssl.SSLError) for cause in chain) or "SSLError" in names:
-        reason = next((str(c.reason or c) for c in chain if isinstance(c, ssl.SSLError)), str(error))
+        reason = next((str(getattr(c, "reason", None) or c) for c in chain if isinstance(c, ssl.SSLError)), str(error))
         hint = "the option ca_bundle names the certificates to trust"
         return errors.os_error(errno.EPROTO, location, f"TLS to the store failed ({reason})", hint=hint)
     if names & _TIMEOUTS or any(isinstance(cause, TimeoutError) for cause in chain):
@@ -219,15 +254,34 @@ def _client_error(error: BaseException, operation: str, location: Location) -> O
             errno.EHOSTUNREACH, location, "The endpoint's host name was not found", hint="see endpoint_url"
         )
     for cause in chain:
-        if isinstance(cause, OSError) and cause.errno and "HTTPError" not in type(cause).__name__:
+        if isinstance(cause, OSError) and cause.errno in _NETWORK_ERRNO:
             refused = cause.errno == errno.ECONNREFUSED
             question = "is endpoint_url right, and the server running?" if refused else None
             return errors.os_error(cause.errno, location, hint=question)
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.filename is not None:
+            return _local_error(cause, operation, location)
     if names & _CUT or any(type(cause).__name__ in _CUT for cause in chain):
         return errors.os_error(errno.ECONNRESET, location, "The connection to the store was cut")
     if names & _INVALID_SETUP:
         return errors.invalid(location, str(error))
     return errors.os_error(errno.EIO, location, f"{operation} failed ({type(error).__name__})")
+
+
+def _local_error(cause: OSError, operation: str, location: Location) -> OSError:
+    """The error for a file or a program of this computer that the client needed: mostly, to find its credentials."""
+    what = f"{cause.strerror}: {cause.filename}"
+    if any(name.rpartition(".")[2] in ("credentials", "tokens") for name in _modules(cause)):
+        return errors.os_error(errno.EACCES, location, f"The credentials could not be fetched ({what})")
+    return errors.os_error(errno.EIO, location, f"{operation} failed on this computer ({what})")
+
+
+def _modules(error: BaseException) -> Iterator[str]:
+    """The modules that an exception came through."""
+    trace = error.__traceback__
+    while trace is not None:
+        yield str(trace.tb_frame.f_globals.get("__name__", ""))
+        trace = trace.tb_next
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -265,7 +319,25 @@ def doubt_of(error: OSError) -> Doubt:
 
 def is_unsent(error: BaseException) -> bool:
     """Whether a client library's exception says that no byte of the request has left."""
-    return any(base.__name__ in _UNSENT for base in type(error).__mro__)
+    names = {base.__name__ for base in type(error).__mro__}
+    if names & _UNSENT or is_bad_header(error):
+        return True
+    if "SSLError" not in names:
+        return False
+    failures = [cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)]
+    return any(
+        isinstance(f, ssl.SSLCertVerificationError) or getattr(f, "reason", None) in _HANDSHAKE for f in failures
+    )
+
+
+def is_bad_header(error: BaseException) -> bool:
+    """Whether a header could not be sent as it is. Such an exception quotes the header, which may be a secret."""
+    if type(error).__name__ != "HTTPClientError":
+        return False
+    return any(
+        isinstance(cause, UnicodeEncodeError) or (isinstance(cause, ValueError) and "nvalid header" in str(cause))
+        for cause in _causes(error)
+    )
 
 
 def status_doubt(status: int) -> Doubt:

@@ -9,6 +9,7 @@ option, and not deep inside a request. No message repeats a value that could be 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, cast
@@ -95,6 +96,10 @@ class S3Options:
 
 _CONNECTION = frozenset(f.name for f in fields(Connection))
 _ATTRIBUTES = frozenset(f.name for f in fields(Attributes)) & frozenset(o.name for o in KNOWN_OPTIONS)
+_CREDENTIALS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
+# What the name of a header can be: a token, as RFC 9110 calls it.
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER = "is sent as a header: it must be printable ASCII without spaces at its ends"
 _CHOICES = {
     "addressing_style": ("path", "virtual", "auto"),
     "conditional_writes": ("trust", "race"),
@@ -138,21 +143,40 @@ def _checked(name: str, value: object, location: Location) -> object:
             )
         return value
     if name == "metadata":
-        if not isinstance(value, Mapping) or not all(
-            isinstance(k, str) and isinstance(v, str) and k and (k + v).isascii() for k, v in value.items()
-        ):
-            raise errors.invalid(location, "the option metadata must map texts to texts, in ASCII as S3 wants them")
-        return dict(value)
+        return _metadata(value, location)
     if name == "ca_bundle" and hasattr(value, "__fspath__"):
         value = str(value)
     text = cast(str, _of_type(name, value, str, "a text", location))
     if not text:
         raise errors.invalid(location, f"the option {name} must not be empty")
+    if name in _CREDENTIALS and not _is_header(text):
+        raise errors.invalid(
+            location,
+            f"the option {name} must be printable ASCII without spaces at its ends (a line end is a frequent guest "
+            "where it was read from a file)",
+        )
+    if name in _ATTRIBUTES and not _is_header(text):
+        raise errors.invalid(location, f"the option {name} {_HEADER}")
     if name in _CHOICES and text not in _CHOICES[name]:
         raise errors.invalid(location, f"the option {name} must be one of {', '.join(_CHOICES[name])}")
     if name == "endpoint_url" and not text.startswith(("http://", "https://")):
         raise errors.invalid(location, "the option endpoint_url must begin with http:// or https://")
     return text
+
+
+def _metadata(value: object, location: Location) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+        raise errors.invalid(location, "the option metadata must map texts to texts")
+    if not all(_TOKEN.fullmatch(name) for name in value):
+        raise errors.invalid(location, "the option metadata must have names of ASCII letters, digits, '-', '_' and '.'")
+    if not all(_is_header(text) for text in value.values()):
+        raise errors.invalid(location, f"each value of the option metadata {_HEADER}")
+    return dict(value)
+
+
+def _is_header(text: str) -> bool:
+    """Whether *text* can be a header's value, and comes back as it is."""
+    return text.isascii() and text.isprintable() and text == text.strip()
 
 
 def _of_type(name: str, value: object, kind: type, wanted: str, location: Location) -> object:

@@ -86,6 +86,9 @@ PROFILES: dict[str, Profile] = {
         # rclone serve s3 keeps keys as file names. Its multipart ETag is another one than the object's,
         # and UploadPartCopy stores an empty part.
         Profile("rclone", copy_part=False, markers=False, literal_keys=False, file_beside_directory=False),
+        # moto looks and then completes, and other requests come between: its If-None-Match at the end of a multipart
+        # upload refuses what is there already, but of two uploads completed at one moment both may win. It is a
+        # server for tests, so it is promised all the same: a refusal would leave the path of the others untested.
         replace(_MOST, name="moto"),
         # LocalStack answers a conditional DELETE with 501.
         replace(_MOST, name="localstack", delete_matches=False),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,14 +24,16 @@ from collections.abc import Callable
 from storagekit import errors
 from storagekit.driver import Body, Condition, ObjectWriter, Stat
 from storagekit.location import Location
-from storagekit_s3.api import Api, Part, Written
+from storagekit_s3.api import Api, Attributes, Info, Part, Written
 from storagekit_s3.conditions import Guard, check, guard, learn_profile, refuse, settle
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import S3Options
 from storagekit_s3.servers import Profile
 from storagekit_s3.stats import stat_of, written_stat
 
-__all__ = ["MultipartWriter", "abort_until_gone", "multipart_etag"]
+__all__ = ["MultipartWriter", "abort_until_gone", "begin_upload", "look_after", "multipart_etag"]
+
+logger = logging.getLogger(__name__)
 
 MiB = 1024 * 1024
 
@@ -91,7 +94,7 @@ class MultipartWriter(ObjectWriter):
         self._finished = True
         if written.etag is not None:
             return written_stat(self._location, len(data), written)
-        return self._look(len(data), written)
+        return look_after(self._api, self._location, len(data), written)
 
     def _put(self, data: bytes | bytearray) -> Written:
         sent = self._put_guard.sent
@@ -99,15 +102,22 @@ class MultipartWriter(ObjectWriter):
             try:
                 return self._api.put(self._location, data, self._options.attributes, sent)
             except OSError as error:
-                if store_code_of(error) == "ConditionalRequestConflict" and attempt < CONFLICT_ATTEMPTS:
+                doubt = doubt_of(error)
+                conflict = store_code_of(error) == "ConditionalRequestConflict"
+                # In doubt the other writer may be an earlier attempt of our own, which the next one would not know.
+                if conflict and doubt is None and attempt < CONFLICT_ATTEMPTS:
                     time.sleep(CONFLICT_PAUSE * attempt)
                     continue
-                if doubt_of(error) is None:
+                if doubt is None:
                     refuse(error, self._location, sent)
                 etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-                info = settle(self._api, self._location, error, etag=etag, size=len(data), condition=sent)
+                info = self._settled(error, etag, len(data), sent)
                 return Written(info.etag, info.version_id, info.modified_ns)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _settled(self, error: OSError, etag: str | None, size: int, sent: Condition) -> Info:
+        attributes = self._options.attributes
+        return settle(self._api, self._location, error, etag=etag, size=size, attributes=attributes, condition=sent)
 
     def write_part(self, number: int, offset: int, body: Body, /) -> None:
         if number > MAX_PARTS:
@@ -130,7 +140,7 @@ class MultipartWriter(ObjectWriter):
                 raise errors.os_error(errno.ECANCELED, self._location, "The upload has ended")
             if self._upload_id is None:
                 self._complete_guard = self._guard(lambda profile: profile.completes(self._condition))
-                self._upload_id = self._api.create_upload(self._location, self._options.attributes)
+                self._upload_id = begin_upload(self._api, self._location, self._options.attributes)
             return self._upload_id
 
     def commit(self) -> Stat:
@@ -142,28 +152,14 @@ class MultipartWriter(ObjectWriter):
         try:
             written = self._api.complete_upload(self._location, self._upload_id, parts, self._complete_guard.sent)
         except OSError as error:
-            etag = multipart_etag(parts)
-            info = settle(self._api, self._location, error, etag=etag, size=size, condition=self._complete_guard.sent)
+            info = self._settled(error, multipart_etag(parts), size, self._complete_guard.sent)
             written = Written(info.etag, info.version_id, info.modified_ns)
         self._finished = True
         # The replies so far have told which server this is, if the endpoint did not.
         profile = learn_profile(self._api, self._location, self._options.server)
         if profile.complete_etag and written.etag is not None:
             return written_stat(self._location, size, written)
-        return self._look(size, written)
-
-    def _look(self, size: int, written: Written) -> Stat:
-        """What is there now, for servers whose own answer does not give the ETag that the object has.
-
-        The object is published, so a failure here is not the write's: it only leaves the identity unknown.
-        """
-        try:
-            stat = stat_of(self._location, self._api.head(self._location))
-        except OSError:
-            stat = None
-        if stat is not None and stat.size == size:
-            return stat
-        return Stat(self._location, "file", size, written.modified_ns)
+        return look_after(self._api, self._location, size, written)
 
     def abort(self) -> None:
         with self._lock:
@@ -173,6 +169,30 @@ class MultipartWriter(ObjectWriter):
             if upload_id is not None:
                 abort_until_gone(self._api, self._location, upload_id, again=self._in_doubt)
             self._finished = True
+
+
+def begin_upload(api: Api, location: Location, attributes: Attributes) -> str:
+    """Begin an upload; returns its id. Where the answer is lost, nobody knows the id, so nobody can abort it."""
+    try:
+        return api.create_upload(location, attributes)
+    except OSError as error:
+        if doubt_of(error) is not None:
+            logger.warning("an unfinished upload may remain at %s", location)
+        raise
+
+
+def look_after(api: Api, location: Location, size: int, written: Written) -> Stat:
+    """What is there after a write of *size* bytes, where the server's own answer does not give the object's ETag.
+
+    The object is published, so a failure here is not the write's: it only leaves the identity unknown.
+    """
+    try:
+        stat = stat_of(location, api.head(location))
+    except OSError:
+        stat = None
+    if stat is not None and stat.size == size:
+        return stat
+    return Stat(location, "file", size, written.modified_ns)
 
 
 def abort_until_gone(api: Api, location: Location, upload_id: str, *, again: bool) -> None:
