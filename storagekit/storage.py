@@ -356,12 +356,17 @@ class Storage(Opener):
         >>> storagekit.remove("memory://remove/old")
         >>> storagekit.remove("memory://remove/old", missing_ok=True)
         """
+        self._remove(os.remove, path, dir_fd, missing_ok, options)
+
+    def _remove(
+        self, builtin: Callable[..., None], path: AnyPath, dir_fd: int | None, missing_ok: bool, options: Options | None
+    ) -> None:
         resource = self._resource(path, options)
         if resource is not None:
             changes.remove(resource, missing_ok)
             return
         try:
-            os.remove(cast(Any, path), dir_fd=dir_fd)
+            builtin(path, dir_fd=dir_fd)
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -379,15 +384,7 @@ class Storage(Opener):
         >>> import storagekit
         >>> storagekit.unlink("memory://remove/nothing", missing_ok=True)
         """
-        resource = self._resource(path, options)
-        if resource is not None:
-            changes.remove(resource, missing_ok)
-            return
-        try:
-            os.unlink(cast(Any, path), dir_fd=dir_fd)
-        except FileNotFoundError:
-            if not missing_ok:
-                raise
+        self._remove(os.unlink, path, dir_fd, missing_ok, options)
 
     def rmtree(
         self,
