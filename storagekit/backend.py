@@ -1,7 +1,7 @@
 """Backend: typed calls through the hooks of one scheme; Resource: one location that is bound to them.
 
-Each backend has a pluggy ``PluginManager`` of its own, holding the driver and, behind it, the
-fallbacks. So a hook reaches exactly the one driver of its scheme. A call costs about a
+Each backend has a pluggy ``PluginManager`` of its own, holding the driver, behind it the fallbacks, and around both
+the wrappers of the ``Storage``. So a hook reaches exactly the one driver of its scheme. A call costs about a
 microsecond and happens a few times per opened file; no byte passes through here.
 """
 
@@ -39,23 +39,33 @@ T = TypeVar("T")
 class Backend:
     """The driver of one scheme, behind typed calls."""
 
-    def __init__(self, scheme: str, driver: object, name: str) -> None:
+    def __init__(self, scheme: str, driver: object, name: str, wrappers: Sequence[object] = ()) -> None:
         self.scheme = scheme
         self.name = name
         """Where the driver comes from, for error messages: its distribution, or its class."""
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(DriverHooks)
-        try:
-            manager.register(driver)
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise no_driver(f"{scheme}://", f"the driver of {scheme}://, {name}, has a wrong hook: {error}") from error
+        self._register(manager, driver, f"the driver of {scheme}://, {name},")
         implemented = {caller.name for caller in manager.get_hookcallers(driver) or []}
         if missing := [hook for hook in _REQUIRED if hook not in implemented]:
             raise no_driver(f"{scheme}://", f"the driver of {scheme}://, {name}, lacks {', '.join(missing)}")
         manager.register(Fallbacks(manager.hook, name))
+        for wrapper in wrappers:
+            what = f"the wrapper {type(wrapper).__qualname__}"
+            self._register(manager, wrapper, what)
+            for caller in manager.get_hookcallers(wrapper) or ():
+                # It would take the driver's place without a word.
+                if any(found.plugin is wrapper and not found.wrapper for found in caller.get_hookimpls()):
+                    raise no_driver(f"{scheme}://", f"{what} must mark {caller.name} with hookimpl(wrapper=True)")
         self._hooks: Any = manager.hook
         self.known_options: dict[str, Option] = {option.name: option for option in self._hooks.known_options()}
+
+    def _register(self, manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+        try:
+            manager.register(plugin)
+            manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:  # ValueError: registered twice
+            raise no_driver(f"{self.scheme}://", f"{name} has a wrong hook: {error}") from error
 
     def __repr__(self) -> str:
         return f"<Backend {self.scheme}:// by {self.name}>"

@@ -32,6 +32,7 @@ class Registry:
 
     def __init__(self, settings: Settings) -> None:
         self._chosen = settings.drivers
+        self._wrappers = settings.wrappers
         self._backends: dict[str, Backend] = {}
         self._lock = threading.RLock()
 
@@ -93,15 +94,14 @@ class Registry:
         ((owner, _), point) = claims.popitem()
         return point.load, owner
 
-    @staticmethod
-    def _make(scheme: str, url: str, load: Callable[[], Callable[[], object]], name: str) -> Backend:
+    def _make(self, scheme: str, url: str, load: Callable[[], Callable[[], object]], name: str) -> Backend:
         try:
             driver = load()()
         except Exception as error:
             raise no_driver(
                 url, f"the driver of {scheme}://, from {name}, failed to load: {type(error).__name__}: {error}"
             ) from error
-        return Backend(scheme, driver, name)
+        return Backend(scheme, driver, name, self._wrappers)
 
 
 def _entry_points() -> list[EntryPoint]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from storagekit.driver import Options
@@ -56,6 +56,10 @@ class Settings:
     with the options of ``s3://bucket``.
     """
 
+    wrappers: Sequence[object] = ()
+    """Objects whose hooks, marked ``hookimpl(wrapper=True)``, stand around those of every driver, the last outermost:
+    to count, to trace or to disturb what passes. Installed packages never become wrappers by themselves."""
+
     def __post_init__(self) -> None:
         for name, least in (("cache_bytes", 0), ("write_bytes", 1), ("threads", 1)):
             value = getattr(self, name)
@@ -86,7 +90,7 @@ class Settings:
         ``STORAGEKIT_DRIVERS`` chooses distributions, as in ``s3=mypackage,gs=other``.
         """
         chosen: dict[str, object] = {}
-        for name in (f.name for f in fields(cls) if f.name not in ("drivers", "options")):
+        for name in (f.name for f in fields(cls) if f.name not in ("drivers", "options", "wrappers")):
             variable = f"STORAGEKIT_{name.upper()}"
             if text := environ.get(variable):
                 if not text.isascii() or not text.isdigit():

@@ -250,3 +250,68 @@ def test_same_store_is_one_driver_with_the_same_options() -> None:
 def test_the_repr_of_a_resource_shows_no_options() -> None:
     backend = Registry(Settings()).backend("memory", "memory://")
     assert "hunter2" not in repr(Resource(backend, parse_location("memory://box/key"), {"secret": "hunter2"}))
+
+
+# ---------------------------------------------------------------- wrappers
+
+
+class Counting:
+    """A wrapper: it notes what passes, and changes what `open_read` answers."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @hookimpl(wrapper=True)
+    def open_read(self, location: Location) -> Any:
+        self.seen.append(location.path)
+        answer = yield
+        return [answer]
+
+    @hookimpl(wrapper=True)
+    def delete(self, location: Location) -> Any:
+        self.seen.append(location.path)
+        return (yield)
+
+
+def test_a_wrapper_stands_around_the_driver_and_the_last_is_outermost() -> None:
+    class Answering(Minimal):
+        answers = {"open_read": 7}  # noqa: RUF012
+
+    inner, outer = Counting(), Counting()
+    found: Any = Backend("toy", Answering(), "toy-drivers", [inner, outer]).open_read(HERE, {})
+    assert found == [[7]]
+    assert inner.seen == outer.seen == ["key"]
+
+
+def test_a_wrapper_stands_around_the_fallbacks_too() -> None:
+    wrapper = Counting()
+    with pytest.raises(io.UnsupportedOperation):
+        Backend("toy", Minimal(), "toy-drivers", [wrapper]).delete(HERE, {})
+    assert wrapper.seen == ["key"]
+
+
+def test_a_wrapper_that_would_replace_the_driver_is_refused() -> None:
+    class Replacing:
+        @hookimpl
+        def stat(self, location: Location) -> Any: ...
+
+    with pytest.raises(OSError, match=r"the wrapper .*Replacing must mark stat with hookimpl\(wrapper=True\)"):
+        Backend("toy", Minimal(), "toy-drivers", [Replacing()])
+
+
+def test_a_wrapper_with_a_wrong_hook_is_named() -> None:
+    class Wrong:
+        @hookimpl(wrapper=True)
+        def stat(self, colour: str) -> Any:
+            return (yield)
+
+    with pytest.raises(OSError, match=r"the wrapper .*Wrong has a wrong hook"):
+        Backend("toy", Minimal(), "toy-drivers", [Wrong()])
+
+
+def test_wrappers_come_from_the_settings() -> None:
+    wrapper = Counting()
+    registry = Registry(Settings(drivers={"toy": Minimal}, wrappers=[wrapper]))
+    with pytest.raises(io.UnsupportedOperation):
+        registry.backend("toy", "toy://box/key").delete(HERE, {})
+    assert wrapper.seen == ["key"]

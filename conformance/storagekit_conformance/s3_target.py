@@ -1,0 +1,129 @@
+"""Targets for S3: one server per process, and in it a prefix of its own for every test.
+
+``s3_target`` makes a target of whatever starts a server (``servers``): its places have a second client,
+which is boto3 alone, secrets, an address where nobody answers, and a bucket that does not exist.
+"""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from storagekit_conformance.servers import S3Server
+from storagekit_conformance.target import Client, Root, Target
+
+__all__ = ["S3Client", "s3_target"]
+
+
+class S3Client(Client):
+    """The keys below a prefix of one bucket, through boto3 alone."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self._client, self._bucket, self._prefix = client, bucket, prefix
+
+    def put(self, key: str, data: bytes) -> None:
+        self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return bytes(self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)["Body"].read())
+        except self._client.exceptions.NoSuchKey:
+            raise KeyError(key) from None
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def keys(self) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        return [entry["Key"].removeprefix(self._prefix) for page in pages for entry in page.get("Contents", ())]
+
+    def clear(self) -> None:
+        """Remove what a test left behind, as far as the server lets us: it ends with the process anyway."""
+        for key in self.keys():
+            try:
+                self.delete(key)
+            except self._client.exceptions.ClientError:
+                pass  # a key that the server lists but will not delete
+
+
+class _S3Host:
+    """One server, one bucket, and one boto3 client for a process's tests."""
+
+    def __init__(self, serve: Callable[[], AbstractContextManager[S3Server]], *, checks_secrets: bool) -> None:
+        self._serve = serve
+        self._checks_secrets = checks_secrets
+        self._server: S3Server | None = None
+        self._client: Any = None
+        self._bucket = ""
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Run the server."""
+        with self._serve() as self._server:
+            self._client = self._server.client()
+            self._bucket = self._server.new_bucket()
+            try:
+                yield
+            finally:
+                self._client.close()
+                self._server = None
+
+    def root(self) -> AbstractContextManager[Root]:
+        """A fresh prefix in the bucket."""
+        return self._place(self._bucket, uuid.uuid4().hex)
+
+    def container(self) -> AbstractContextManager[Root]:
+        """A fresh bucket."""
+        assert self._server is not None
+        return self._place(self._server.new_bucket(), "")
+
+    @contextmanager
+    def _place(self, bucket: str, prefix: str) -> Iterator[Root]:
+        assert self._server is not None
+        client = S3Client(self._client, bucket, prefix and prefix + "/")
+        options = self._server.options()
+        # Bound and not listening: nobody else gets the port, and connecting to it is refused.
+        dead = socket.socket()
+        dead.bind(("127.0.0.1", 0))
+        try:
+            yield Root(
+                f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}",
+                options=options,
+                client=client,
+                shared=True,
+                secrets={
+                    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+                    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+                },
+                denied=options | {"aws_secret_access_key": "not-the-secret"} if self._checks_secrets else None,
+                unreachable=options | {"endpoint_url": f"http://127.0.0.1:{dead.getsockname()[1]}"},
+                missing_container=f"s3://storagekit-absent-{uuid.uuid4().hex[:12]}",
+            )
+        finally:
+            dead.close()
+            client.clear()
+
+
+def s3_target(
+    name: str,
+    serve: Callable[[], AbstractContextManager[S3Server]],
+    missing: Callable[[], str | None],
+    *,
+    checks_secrets: bool,
+    gaps: Mapping[str, str],
+    unreliable: Mapping[str, str] | None = None,
+) -> Target:
+    """A target over the server that *serve* starts."""
+    host = _S3Host(serve, checks_secrets=checks_secrets)
+    return Target(
+        name,
+        host.root,
+        container=host.container,
+        session=host.session,
+        missing=missing,
+        gaps=gaps,
+        unreliable=unreliable or {},
+    )
