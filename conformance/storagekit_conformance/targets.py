@@ -8,60 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from storagekit.location import parse_location
+from storagekit_conformance.memory_target import memory_target
 from storagekit_conformance.s3_target import s3_target
 from storagekit_conformance.servers import missing_moto, missing_rclone, moto_server, rclone_server
 from storagekit_conformance.target import Client, Root, Target
 
 __all__ = ["TARGETS"]
-
-
-class _MemoryClient(Client):
-    """The objects of one driver, through its hooks."""
-
-    def __init__(self, driver: Any, url: str) -> None:
-        self._driver, self._root = driver, parse_location(url)
-
-    def put(self, key: str, data: bytes) -> None:
-        self._driver.open_write(self._root.child(key), {}, None).put([data])
-
-    def get(self, key: str) -> bytes:
-        try:
-            reader = self._driver.open_read(self._root.child(key), head=sys.maxsize)
-        except FileNotFoundError:
-            raise KeyError(key) from None
-        return bytes(reader.head)
-
-    def delete(self, key: str) -> None:
-        self._driver.delete(self._root.child(key), None)
-
-    def keys(self) -> list[str]:
-        found = self._driver.entries(self._root, recursive=True, limit=None, start_after="")
-        return [stat.location.path.removeprefix(self._root.prefix) for stat in found]
-
-
-@contextmanager
-def _memory_place(url: str) -> Iterator[Root]:
-    """A driver of the place's own, with two ways in: the storage under test, and the driver's own hooks."""
-    from storagekit_memory.driver import MemoryDriver
-
-    driver = MemoryDriver()
-    yield Root(url, settings={"drivers": {"memory": lambda: driver}}, client=_MemoryClient(driver, url))
-
-
-def _memory_root() -> AbstractContextManager[Root]:
-    return _memory_place("memory://box/place")
-
-
-def _memory_container() -> AbstractContextManager[Root]:
-    return _memory_place("memory://box")
 
 
 class _FileClient(Client):
@@ -123,7 +80,7 @@ _RCLONE_GAPS: Mapping[str, str] = {
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        Target("memory", _memory_root, container=_memory_container),
+        memory_target("memory"),
         Target("file", _file_root),
         s3_target(
             "s3-moto", moto_server, missing_moto, checks_secrets=False, gaps=_MOTO_GAPS, unreliable=_MOTO_UNRELIABLE
