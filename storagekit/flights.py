@@ -39,7 +39,10 @@ class Source:
 
     def __init__(self, reader: RangeReader, size: int) -> None:
         self.reader = reader
-        self.key: Hashable = object() if reader.cache_key is None else reader.cache_key
+        # With the driver's key goes what the engine knows itself: a driver whose key forgets the version must not get
+        # blocks of another one, which may even be too short ever to fill a read.
+        own = (size, reader.stat.identity)
+        self.key: Hashable = object() if reader.cache_key is None else (reader.cache_key, *own)
         self.size = size
         self.url = str(reader.stat.location)
         self.flights: set[Flight] = set()

@@ -235,6 +235,12 @@ def test_32_threads_fetch_each_block_once(engine: Engine, shared: bool) -> None:
     assert whole.bodies == 0
 
 
+def test_a_key_that_forgets_the_version_serves_no_bytes_of_another(engine: Engine) -> None:
+    for data in (DATA[:100], DATA, DATA[: 3 * BLOCK_SIZE + 1]):
+        source = engine.open(Object(data, key="the same for every version"))
+        assert engine.read(source, 0) == data
+
+
 def test_one_who_waits_gets_a_block_as_soon_as_it_is_full(engine: Engine) -> None:
     whole = Object()
     source = engine.open(whole)
