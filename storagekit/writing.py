@@ -201,11 +201,23 @@ class PartSender:
                 job.cancel()
             self._jobs.clear()
             self._part = bytearray()
-            self._writer.abort()
+            try:
+                self._writer.abort()
+            except OSError:  # once more, on nobody's time: what hindered it has often passed by then
+                self._reaper.leave(self._abort_again)
         except Exception:
-            logger.warning("%r: an unfinished upload may remain", self.url, exc_info=True)
+            self._warn_of_remains()
         finally:
             self._finish()
+
+    def _abort_again(self) -> None:
+        try:
+            self._writer.abort()
+        except Exception:
+            self._warn_of_remains()
+
+    def _warn_of_remains(self) -> None:
+        logger.warning("%r: an unfinished upload may remain", self.url, exc_info=True)
 
     def abandon(self) -> None:
         """Leave the abort to the reaper: all that a finalizer may do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -82,6 +83,39 @@ def test_a_precondition_at_once_is_certain() -> None:
         assert doubt_of(failed.value) is None
         assert api.put(KEY, b"data", Attributes()).etag == "e1"
         assert api.server == "Test"
+
+
+def test_an_error_of_a_gateway_does_not_change_what_the_server_is() -> None:
+    forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    gateway = b"HTTP/1.1 500 Internal Server Error\r\nServer: gateway\r\nContent-Length: 0\r\n\r\n"
+    with scripted([OK, forbidden, *[gateway] * 3]) as (api, _):
+        api.put(KEY, b"data", Attributes())
+        with pytest.raises(PermissionError):
+            api.put(KEY, b"data", Attributes())
+        with pytest.raises(OSError, match="500"):
+            api.put(KEY, b"data", Attributes())
+        assert api.server == "Test"
+
+
+@pytest.mark.parametrize("body", [b"<html><body>Please sign in.</body></html>", b""], ids=["page", "nothing"])
+def test_what_is_no_listing_is_not_an_empty_one(body: bytes) -> None:
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with scripted([reply] * 3) as (api, _):
+        for ask in (
+            lambda: api.list_page(KEY, "", delimited=False, limit=10, start_after="", token=None),
+            lambda: api.uploads_page(KEY, "", None),
+            lambda: api.buckets(),
+        ):
+            with pytest.raises(OSError, match="no listing") as failed:
+                ask()
+            assert failed.value.errno == errno.EIO
+
+
+def test_an_upload_without_an_id_is_an_error() -> None:
+    with scripted([b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>"]) as (api, _):
+        with pytest.raises(OSError, match="without giving its id") as failed:
+            api.create_upload(KEY, Attributes())
+        assert failed.value.filename == KEY.url
 
 
 def test_three_attempts() -> None:

@@ -12,7 +12,8 @@ from storagekit.driver import Absent, Matches, Stat
 from storagekit.errors import ObjectChangedError, OutcomeUnknownError
 from storagekit.location import Location
 from storagekit_s3 import copying
-from storagekit_s3.api import Attributes
+from storagekit_s3.api import Attributes, Source, Written
+from storagekit_s3.errors import reply_error
 
 pytest_plugins = ["s3_support"]
 
@@ -64,8 +65,9 @@ def test_a_source_that_is_gone(bucket: Bucket) -> None:
     bucket.write("source", b"old")
     stat = seen(bucket)
     bucket.driver.delete(bucket.at("source"), bucket.options, None)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         bucket.driver.copy(stat, bucket.at("target"), bucket.options, None)
+    assert caught.value.filename == bucket.at("source").url, "it is the source that is missing"
 
 
 def test_conditions_on_the_target(on_moto: Bucket) -> None:
@@ -184,3 +186,50 @@ def test_an_equal_object_with_other_headers_is_no_copy() -> None:
     api.faults["copy"] = lost(TARGET, "before")
     with pytest.raises(OutcomeUnknownError):
         api.driver().copy(stat, TARGET, {}, None)
+
+
+def swift(etag: str) -> tuple[FakeApi, Stat, list[str | None]]:
+    """A server that refuses every ETag of a multipart upload as a copy's condition, and what it was asked for."""
+    api = FakeApi("http://127.0.0.1:9000", "", objects={SOURCE: Stored(b"data", etag)})
+    copy, copy_part = api.copy, api.copy_part
+    asked: list[str | None] = []
+
+    def decide(source: Source) -> None:
+        asked.append(source.etag)
+        if source.etag is not None and (source.etag != api.objects[SOURCE].etag or "-" in source.etag):
+            raise reply_error("CopyObject", TARGET, code="PreconditionFailed", status=412)
+
+    def decided_copy(location: Location, source: Source, attributes: Attributes, *, replace: bool) -> Written:
+        decide(source)
+        return copy(location, source, attributes, replace=replace)
+
+    def decided_part(
+        location: Location, upload_id: str, number: int, source: Source, span: tuple[int, int] | None
+    ) -> str | None:
+        decide(source)
+        return copy_part(location, upload_id, number, source, span)
+
+    api.copy, api.copy_part = decided_copy, decided_part  # type: ignore[method-assign]
+    return api, api.driver().stat(SOURCE, {}), asked
+
+
+def test_a_server_that_refuses_the_etag_of_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    api, stat, asked = swift("0123-2")
+    copied = api.driver().copy(stat, TARGET, {}, None)
+    assert copied is not None
+    assert copied.identity == "0123-2"
+    api.driver().touch(stat, {})
+    monkeypatch.setattr(copying, "COPY_LIMIT", 3)
+    assert api.driver().copy(stat, TARGET, {}, None) is not None
+    assert asked == ["0123-2", None] * 3
+    assert api.objects[TARGET].data == b"data"
+
+
+@pytest.mark.parametrize("etag", ["e1", "0123-2"])
+def test_a_refusal_that_is_one_stays(etag: str) -> None:
+    api, stat, asked = swift(etag)
+    api.objects[SOURCE] = Stored(b"other", "4567-2")
+    with pytest.raises(ObjectChangedError):
+        api.driver().copy(stat, TARGET, {}, None)
+    assert asked == [etag]
+    assert TARGET not in api.objects

@@ -14,7 +14,7 @@ from storagekit.errors import ObjectChangedError, OutcomeUnknownError
 from storagekit.location import Location
 from storagekit_s3 import errors as s3_errors
 from storagekit_s3 import writing
-from storagekit_s3.api import Attributes, Part
+from storagekit_s3.api import Attributes, Part, Written
 from storagekit_s3.writing import multipart_etag
 
 pytest_plugins = ["s3_support"]
@@ -185,6 +185,31 @@ def test_an_upload_is_begun_once_and_only_for_parts() -> None:
         for number in range(1, 9):
             pool.submit(writer.write_part, number, number, [b"x"])
     assert api.calls.count("create") == 1
+
+
+class Hollow(FakeApi):
+    """Answers every write as a gateway does that knows nothing of S3: with success, and without an ETag."""
+
+    def put(self, *arguments: object, **named: object) -> Written:
+        return Written(None)
+
+    def complete_upload(self, *arguments: object, **named: object) -> Written:
+        return Written(None)
+
+
+def test_an_answer_without_an_etag_is_borne_out_by_the_object() -> None:
+    api = Hollow()
+    with pytest.raises(OSError, match="no ETag") as failed:
+        api.driver().open_write(KEY, {}, None).put([b"data"])
+    assert (failed.value.errno, failed.value.filename) == (errno.EIO, KEY.url)
+    writer = api.driver().open_write(KEY, {}, None)
+    writer.write_part(1, 0, [b"data"])
+    with pytest.raises(OSError, match="no ETag"):
+        writer.commit()
+    writer.abort()
+    assert api.pending == {}
+    FakeApi.put(api, KEY, b"data", Attributes())
+    assert api.driver().open_write(KEY, {}, None).put([b"data"]).size == 4
 
 
 def test_a_missing_part_is_not_published() -> None:

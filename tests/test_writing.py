@@ -358,7 +358,24 @@ def test_an_abort_that_fails_is_logged_and_hides_no_error(box: Box, caplog: pyte
     with pytest.raises(ZeroDivisionError), box.open(store) as file:
         file.write(b"x")
         raise ZeroDivisionError
-    assert [r.getMessage() for r in caplog.records if "unfinished upload may remain" in r.getMessage()]
+    box.reaper.close()
+    assert store.calls == ["abort", "abort"], "it is tried once more, in the background"
+    assert len([r for r in caplog.records if "unfinished upload may remain" in r.getMessage()]) == 1
+
+
+def test_an_abort_that_fails_once_is_made_up_for(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+    class Recovering(Recorder):
+        def abort(self) -> None:
+            self.fail = None if "abort" in self.calls else "abort"
+            super().abort()
+
+    store = Recovering()
+    file = box.open(store)
+    file.write(b"x")
+    file.discard()
+    box.reaper.close()
+    assert store.calls == ["abort", "abort"]
+    assert not [r for r in caplog.records if "may remain" in r.getMessage()]
 
 
 def test_abort_waits_for_parts_in_flight(box: Box) -> None:

@@ -167,7 +167,11 @@ class BotoApi:
             **_key(location),
             **_parameters(attributes),
         )
-        return str(reply["UploadId"])
+        upload_id = reply.get("UploadId")
+        if not upload_id:
+            text = "The server began an upload without giving its id"
+            raise storagekit.errors.os_error(errno.EIO, location, text)
+        return str(upload_id)
 
     def put_part(self, location: Location, upload_id: str, number: int, body: bytes | bytearray) -> str | None:
         reply = self._call(
@@ -269,6 +273,7 @@ class BotoApi:
             StartAfter=start_after or None,
             ContinuationToken=token,
         )
+        _refuse_foreign(reply, "ListObjectsV2", location, "IsTruncated", "Name", "KeyCount", "MaxKeys")
         entries = [
             Entry(
                 item["Key"],
@@ -288,6 +293,7 @@ class BotoApi:
         token: str | None = None
         while True:
             reply = self._call("ListBuckets", "list_buckets", Location("s3", "", ""), ContinuationToken=token)
+            _refuse_foreign(reply, "ListBuckets", Location("s3", "", ""), "Buckets", "Owner")
             names += [bucket["Name"] for bucket in reply.get("Buckets", [])]
             following = reply.get("ContinuationToken")
             if not following or following == token:
@@ -305,6 +311,7 @@ class BotoApi:
             KeyMarker=key,
             UploadIdMarker=upload_id,
         )
+        _refuse_foreign(reply, "ListMultipartUploads", location, "IsTruncated", "Bucket", "MaxUploads")
         uploads = [
             UploadEntry(item["Key"], item["UploadId"], _nanoseconds(item.get("Initiated")))
             for item in reply.get("Uploads", [])
@@ -368,9 +375,12 @@ class BotoApi:
         )
 
     def _learn(self, reply: Mapping[str, Any]) -> None:
-        headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders")
-        if headers is not None:
-            self.server = headers.get("server", "")
+        """Note which server this is. An error may be a gateway's own, so one that does not say keeps what is known."""
+        metadata = reply.get("ResponseMetadata", {})
+        headers = metadata.get("HTTPHeaders")
+        if headers is None or metadata.get("HTTPStatusCode", 0) >= 500:
+            return
+        self.server = headers.get("server") or self.server or ""
 
 
 # Bodies that were open at a fork, in the child. They are kept, because their end would be that of the parent's socket.
@@ -473,6 +483,16 @@ def _content_range(header: Any) -> tuple[int, int, int | None] | None:
     if not (first.isdigit() and last.isdigit()):
         return None
     return int(first), int(last), int(size) if size.isdigit() else None
+
+
+def _refuse_foreign(reply: Mapping[str, Any], operation: str, location: Location, *fields: str) -> None:
+    """Refuse an answer that has none of the fields of such a listing, as a gateway's page, or no page at all.
+
+    botocore takes any XML, and none, for a listing of nothing; but no store has said that there is nothing.
+    """
+    if not any(field in reply for field in fields):
+        text = f"{operation} was answered with something that is no listing"
+        raise storagekit.errors.os_error(errno.EIO, location, text)
 
 
 def _written(reply: Mapping[str, Any]) -> Written:

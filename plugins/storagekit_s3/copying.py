@@ -17,13 +17,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from storagekit import errors
 from storagekit.driver import Condition, Stat
 from storagekit.location import Location
 from storagekit_s3.api import Api, Attributes, Part, Source, Written
 from storagekit_s3.conditions import Guard, check, guard, leave_unknown, settle
-from storagekit_s3.errors import doubt_of
+from storagekit_s3.errors import doubt_of, status_of
 from storagekit_s3.options import S3Options
 from storagekit_s3.servers import Profile
 from storagekit_s3.writing import MAX_PARTS, abort_until_gone, begin_upload, look_after, multipart_etag
@@ -37,6 +38,8 @@ COPY_LIMIT = 5 * 1024 * MiB
 # A part of a copy costs the client nothing; smaller ones are copied side by side, 20 for the smallest such object.
 COPY_PART_SIZE = 256 * MiB
 COPY_THREADS = 8
+
+_Reply = TypeVar("_Reply")
 
 # What a CopyObject with new metadata replaces as a whole, so that the rest must be sent again.
 _REPLACED = {
@@ -64,11 +67,11 @@ def copy_object(
         return _put_empty(api, origin, target, options, kept)
     if parts:
         attributes = _merged(api, origin, options)
-        written = _copy_parts(api, origin, target, source.size, attributes, kept)
+        written = _copy_parts(api, origin, target, source.size, attributes, kept, profile)
         return _finished(api, origin, target, source.size, profile, written)
     renew = bool(options.attributes_given & _REPLACED)
     attributes = _merged(api, origin, options) if renew else options.attributes
-    written = _copy_once(api, origin, target, source.size, attributes, renew)
+    written = _copy_once(api, origin, target, source.size, attributes, renew, profile)
     return _finished(api, origin, target, source.size, profile, written)
 
 
@@ -82,9 +85,9 @@ def touch_object(api: Api, stat: Stat, profile: Profile) -> Stat:
     if (info.size or 0) > COPY_LIMIT:
         if not profile.copy_part:
             raise errors.unsupported(target, "this server cannot renew the time of an object of more than 5 GiB")
-        written = _copy_parts(api, origin, target, info.size or 0, info.attributes, Guard())
+        written = _copy_parts(api, origin, target, info.size or 0, info.attributes, Guard(), profile)
     else:
-        written = _copy_once(api, origin, target, info.size or 0, info.attributes, True)
+        written = _copy_once(api, origin, target, info.size or 0, info.attributes, True, profile)
     return _finished(api, replace(origin, etag=None), target, info.size or 0, profile, written)
 
 
@@ -98,9 +101,34 @@ def _merged(api: Api, origin: Source, options: S3Options) -> Attributes:
     return replace(kept, storage_class=None, server_side_encryption=None, sse_kms_key_id=None, **given)
 
 
-def _copy_once(api: Api, origin: Source, target: Location, size: int, attributes: Attributes, renew: bool) -> Written:
+def _pinned(api: Api, origin: Source, profile: Profile, request: Callable[[Source], _Reply]) -> _Reply:
+    """Make a copying *request* for the version of *origin*, or for what is there if the server cannot tell.
+
+    Swift refuses an object that was written in parts under its own ETag, because it compares that with another one.
+    """
     try:
-        return api.copy(target, origin, attributes, replace=renew)
+        return request(origin)
+    except FileNotFoundError as error:
+        if getattr(error, "store_code", None) != "NoSuchKey":  # a bucket or an upload: the target's
+            raise
+        gone = errors.not_found(origin.location)
+        raise errors.describe(
+            gone, store_code="NoSuchKey", status=status_of(error), request_id=getattr(error, "request_id", None)
+        ) from error
+    except OSError as error:
+        known = profile.copy_source_condition or origin.etag is None or "-" not in origin.etag
+        if known or status_of(error) != 412 or doubt_of(error) is not None:
+            raise
+        if api.head(origin.location, version_id=origin.version_id).etag != origin.etag:
+            raise
+    return request(replace(origin, etag=None))
+
+
+def _copy_once(
+    api: Api, origin: Source, target: Location, size: int, attributes: Attributes, renew: bool, profile: Profile
+) -> Written:
+    try:
+        return _pinned(api, origin, profile, lambda asked: api.copy(target, asked, attributes, replace=renew))
     except OSError as error:
         if doubt_of(error) is None:
             raise
@@ -133,14 +161,17 @@ def _put_empty(api: Api, origin: Source, target: Location, options: S3Options, k
     return Stat(target, "file", 0, written.modified_ns, written.etag)
 
 
-def _copy_parts(api: Api, origin: Source, target: Location, size: int, attributes: Attributes, kept: Guard) -> Written:
+def _copy_parts(
+    api: Api, origin: Source, target: Location, size: int, attributes: Attributes, kept: Guard, profile: Profile
+) -> Written:
     step = max(COPY_PART_SIZE, -(-size // MAX_PARTS))
     spans = [(start, min(start + step, size)) for start in range(0, size, step)]
     upload_id = begin_upload(api, target, attributes)
 
     def copy(number: int) -> Part:
         # A range of a small object is refused by S3: where there is one part, it is the whole.
-        etag = api.copy_part(target, upload_id, number, origin, spans[number - 1] if len(spans) > 1 else None)
+        span = spans[number - 1] if len(spans) > 1 else None
+        etag = _pinned(api, origin, profile, lambda asked: api.copy_part(target, upload_id, number, asked, span))
         if etag is None:
             raise errors.os_error(
                 errno.EIO, target, f"The server answered without an ETag to the copy of part {number}"

@@ -154,12 +154,14 @@ class MultipartWriter(ObjectWriter):
         except OSError as error:
             info = self._settled(error, multipart_etag(parts), size, self._complete_guard.sent)
             written = Written(info.etag, info.version_id, info.modified_ns)
-        self._finished = True
+        self._finished = written.etag is not None
         # The replies so far have told which server this is, if the endpoint did not.
         profile = learn_profile(self._api, self._location, self._options.server)
         if profile.complete_etag and written.etag is not None:
             return written_stat(self._location, size, written)
-        return look_after(self._api, self._location, size, written)
+        stat = look_after(self._api, self._location, size, written)
+        self._finished = True
+        return stat
 
     def abort(self) -> None:
         with self._lock:
@@ -184,14 +186,21 @@ def begin_upload(api: Api, location: Location, attributes: Attributes) -> str:
 def look_after(api: Api, location: Location, size: int, written: Written) -> Stat:
     """What is there after a write of *size* bytes, where the server's own answer does not give the object's ETag.
 
-    The object is published, so a failure here is not the write's: it only leaves the identity unknown.
+    With an ETag in the answer the object is published, so a failure here is not the write's: it only leaves the
+    identity unknown. An answer without one may be no store's at all, such as a gateway's page; then what is there
+    has to bear it out, as far as it may be seen.
     """
     try:
         stat = stat_of(location, api.head(location))
-    except OSError:
+    except FileNotFoundError:
         stat = None
+    except OSError:
+        return Stat(location, "file", size, written.modified_ns)
     if stat is not None and stat.size == size:
         return stat
+    if written.etag is None:
+        text = "The answer to the write has no ETag, and what is there is not what was written"
+        raise errors.os_error(errno.EIO, location, text)
     return Stat(location, "file", size, written.modified_ns)
 
 
