@@ -425,11 +425,13 @@ def _remove_version(source: Resource, found: Stat, target: Resource) -> None:
     text = f"The object changed while it was renamed, and was kept; {target.location} holds the earlier version"
     try:
         if found.identity is not None and source.traits.conditional_delete:
-            source.backend.delete(source.location, source.options, Matches(found.identity))
+            try:
+                source.backend.delete(source.location, source.options, Matches(found.identity))
+            except errors.ObjectChangedError as error:
+                source.stat()  # another version, or none any more? The refusal does not tell
+                raise errors.changed(source.location, text) from error
             return
         now = source.stat()
-    except errors.ObjectChangedError as error:
-        raise errors.changed(source.location, text) from error
     except FileNotFoundError:
         return  # somebody removed it already: what was to be done is done
     if not _same_version(found, now):

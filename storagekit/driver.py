@@ -4,19 +4,22 @@ Hooks (see ``hookspecs``) are asked once per call of the user's and answer with 
 defined here; every byte then flows through these objects and never through a hook. All are
 abstract base classes with keyword arguments, so that they can grow without breaking a driver.
 
-Two helpers at the end make a driver of four hooks short: ``BytesReader`` reads an object that is
-at hand as bytes, and ``WholeObjectWriter`` collects the parts for a store that can only take an
-object whole.
+The helpers at the end make a driver short: ``FetchReader`` reads an object whose ranges the store's client answers
+each in one piece, ``BytesReader`` one that is at hand whole; ``WholeObjectWriter`` collects the parts for a store that
+can only take an object whole; ``check_condition`` is what a store says that decides conditions in a transaction;
+``sorted_entries`` makes the levels of directories out of a sorted list of keys.
 """
 
 from __future__ import annotations
 
 import stat as _stat
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import Literal, TypeAlias
 
+from storagekit.errors import changed, exists
 from storagekit.location import Location
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "Body",
     "BytesReader",
     "Condition",
+    "FetchReader",
     "Matches",
     "ObjectWriter",
     "Option",
@@ -35,6 +39,8 @@ __all__ = [
     "Upload",
     "WholeObjectWriter",
     "body_size",
+    "check_condition",
+    "sorted_entries",
 ]
 
 Options: TypeAlias = Mapping[str, object]
@@ -296,10 +302,10 @@ class ObjectWriter(ABC):
 
 
 class _BytesBody(RangeBody):
-    """A range of bytes that are at hand."""
+    """The bytes of one range, which are at hand."""
 
-    def __init__(self, view: memoryview) -> None:
-        self._view = view
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._view = memoryview(data)
 
     def readinto(self, view: memoryview, /) -> int:
         n = min(len(view), len(self._view))
@@ -312,7 +318,7 @@ class _BytesBody(RangeBody):
 
 
 class BytesReader(RangeReader):
-    """A ``RangeReader`` over an object that is at hand as bytes.
+    """A ``RangeReader`` over an object that is at hand whole, as bytes.
 
     >>> from storagekit.driver import BytesReader, Stat
     >>> from storagekit.location import parse_location
@@ -332,20 +338,64 @@ class BytesReader(RangeReader):
         return _BytesBody(self._data[start:stop])
 
 
-class WholeObjectWriter(ObjectWriter):
-    """An ``ObjectWriter`` for a store that takes an object whole: implement ``put`` and nothing else.
+class FetchReader(RangeReader):
+    """A ``RangeReader`` for a store whose client answers a range in one piece.
 
-    The parts are kept in memory until the commit, so it suits objects that fit there.
+    ``fetch(start, stop)`` gives bytes *start* (included) to *stop* (excluded) of the version that *stat* names, as
+    ``open_range`` does: it raises ``ObjectChangedError`` where that is gone or replaced. Many threads call it at once.
+
+    >>> from storagekit.driver import FetchReader, Stat
+    >>> from storagekit.location import parse_location
+    >>> def fetch(start, stop):
+    ...     return f"bytes {start} to {stop}".encode()
+    >>> reader = FetchReader(Stat(parse_location("toy://box/key"), size=1000), fetch)
+    >>> buffer = bytearray(20)
+    >>> reader.open_range(100, 200).readinto(memoryview(buffer)), buffer.rstrip(bytes(1))
+    (16, bytearray(b'bytes 100 to 200'))
+    """
+
+    def __init__(self, stat: Stat, fetch: Callable[[int, int], bytes], *, cache_key: Hashable | None = None) -> None:
+        self.stat = stat
+        self.cache_key = cache_key
+        self._fetch = fetch
+
+    def open_range(self, start: int, stop: int, /) -> RangeBody:
+        return _BytesBody(self._fetch(start, stop))
+
+
+class WholeObjectWriter(ObjectWriter):
+    """An ``ObjectWriter`` for a store that takes an object whole.
+
+    ``put(body)`` publishes the object in one step and returns what it is now; its errors are those of
+    ``ObjectWriter.put``. The parts are kept in memory until the commit, so it suits objects that fit there.
+
+    >>> from storagekit.driver import Stat, WholeObjectWriter, body_size
+    >>> from storagekit.location import parse_location
+    >>> objects = {}
+    >>> def put(body):
+    ...     objects["key"] = b"".join(body)
+    ...     return Stat(parse_location("toy://box/key"), size=body_size(body))
+    >>> writer = WholeObjectWriter(put)
+    >>> writer.write_part(1, 0, [b"all ", b"or "])
+    >>> writer.write_part(2, 7, [b"nothing"])
+    >>> objects
+    {}
+    >>> writer.commit().size, objects
+    (14, {'key': b'all or nothing'})
     """
 
     ordered = True
 
-    def __init__(self) -> None:
+    def __init__(self, put: Callable[[Body], Stat]) -> None:
+        self._put = put
         self._parts: list[bytes] = []
 
     def part_size(self, number: int, /) -> int:
         # Each part is copied once more at the commit, so its size matters little.
         return 8 * 1024 * 1024
+
+    def put(self, body: Body, /) -> Stat:
+        return self._put(body)
 
     def write_part(self, number: int, offset: int, body: Body, /) -> None:
         self._parts.append(b"".join(body))
@@ -355,3 +405,77 @@ class WholeObjectWriter(ObjectWriter):
 
     def abort(self) -> None:
         self._parts.clear()
+
+
+def check_condition(condition: Condition, location: Location, found: Stat | None) -> None:
+    """Raise where *condition* does not hold for *found*, which is what is at *location* now (None: nothing).
+
+    For a store that can look and change in one step, under its lock or in its transaction. Raises
+    ``FileExistsError`` for ``Absent()`` and ``ObjectChangedError`` for ``Matches``, as a writer's ``put`` has to.
+
+    >>> from storagekit.driver import Absent, Stat, check_condition
+    >>> from storagekit.location import parse_location
+    >>> here = parse_location("toy://box/key")
+    >>> check_condition(Absent(), here, None)
+    >>> check_condition(Absent(), here, Stat(here, size=5))
+    Traceback (most recent call last):
+    FileExistsError: [Errno 17] File exists: 'toy://box/key'
+    """
+    if isinstance(condition, Absent) and found is not None:
+        raise exists(location)
+    if isinstance(condition, Matches) and (found is None or found.identity != condition.identity):
+        raise changed(location)
+
+
+def sorted_entries(
+    location: Location, recursive: bool, limit: int | None, start_after: str, page: Callable[[str], Sequence[Stat]]
+) -> Iterator[Stat]:
+    """The answer of the hook ``list``, for a store that has no directories but lists its keys in order.
+
+    ``page(after)`` gives the next objects whose path starts with ``location.prefix`` and sorts after *after*, as
+    many as it likes, in the order of their paths; none at the end. It may go on behind them: the first object that
+    is not below *location* ends the listing, and one out of order is a ``RuntimeError``. The first page is asked for
+    at the call, so that its errors are raised there; the others when they are needed. A directory that has been
+    named is jumped over.
+
+    >>> from storagekit.driver import Stat, sorted_entries
+    >>> from storagekit.location import parse_location
+    >>> top = parse_location("toy://box/top")
+    >>> keys = ["top/a", "top/b/c", "top/b/d", "top/e", "topmost"]
+    >>> def page(after):
+    ...     return [Stat(parse_location(f"toy://box/{key}")) for key in keys if key > after][:2]
+    >>> [stat.location.path for stat in sorted_entries(top, False, None, "", page)]
+    ['top/a', 'top/b/', 'top/e']
+    """
+    found = islice(_levels(location, recursive, start_after, page), limit)
+    return chain([first], found) if (first := next(found, None)) else iter(())
+
+
+# It sorts behind every character that a key can have, in Python's order and in that of UTF-8 bytes.
+_LAST_CHARACTER = "\U0010ffff"
+
+
+def _levels(
+    location: Location, recursive: bool, start_after: str, page: Callable[[str], Sequence[Stat]]
+) -> Iterator[Stat]:
+    """The entries of ``sorted_entries``, without its limit."""
+    prefix, after = location.prefix, start_after
+    named = ""  # the directory that was seen last
+    while stats := page(after):
+        for stat in stats:
+            path = stat.location.path
+            if not path.startswith(prefix) or stat.location.container != location.container:
+                return
+            if path <= after:
+                raise RuntimeError(f"a page after {after!r} holds {path!r}, which does not sort after it")
+            after = path
+            segment, slash, _ = after[len(prefix) :].partition("/")
+            directory = prefix + segment + slash
+            if recursive or not slash:
+                yield stat
+            elif directory != named:
+                named = directory
+                if directory > start_after:
+                    yield Stat(location.child(segment + slash), "directory")
+        if named and after.startswith(named):
+            after = max(after, named + _LAST_CHARACTER)

@@ -507,6 +507,19 @@ def test_a_source_that_changes_is_kept(conditional_delete: bool, streams: Stream
     assert (store.get("a"), store.get("b")) == (b"second", b"first")
 
 
+@pytest.mark.parametrize("conditional_delete", [True, False])
+def test_a_source_that_somebody_removes_is_renamed_all_the_same(conditional_delete: bool, streams: Streams) -> None:
+    store = Store(conditional_delete=conditional_delete)
+    store.put("a", data=b"first")
+
+    def meddle_after_the_copy() -> None:
+        store.before["delete" if conditional_delete else "stat"] = lambda: MemoryDriver.delete(store, store.at("a").location, None)
+
+    store.before["copy"] = meddle_after_the_copy
+    changes.rename(store.at("a"), store.at("b"), streams)
+    assert (store.keys(), store.get("b")) == (["b"], b"first")
+
+
 def test_a_source_that_changes_before_the_copy_reaches_no_target(streams: Streams) -> None:
     for server_copy in (True, False):
         store = Store(server_copy=server_copy)

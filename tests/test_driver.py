@@ -1,8 +1,9 @@
-"""driver: what the data objects answer by themselves, and the two helpers for simple drivers."""
+"""driver: what the data objects answer by themselves, and the helpers for short drivers."""
 
 from __future__ import annotations
 
 import stat as _stat
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,8 @@ from storagekit.driver import (
     Absent,
     Body,
     BytesReader,
+    Condition,
+    FetchReader,
     Matches,
     ObjectWriter,
     Option,
@@ -21,8 +24,11 @@ from storagekit.driver import (
     Traits,
     WholeObjectWriter,
     body_size,
+    check_condition,
+    sorted_entries,
 )
-from storagekit.location import parse_location
+from storagekit.errors import ObjectChangedError, changed
+from storagekit.location import Location, parse_location
 
 HERE = parse_location("toy://box/key")
 
@@ -64,45 +70,93 @@ def test_bytes_reader_closes_twice_and_ranges_are_independent() -> None:
     reader.close()
 
 
-class Box(WholeObjectWriter):
+def test_fetch_reader_asks_for_each_range_once_and_gives_it_in_pieces() -> None:
+    asked = []
+
+    def fetch(start: int, stop: int) -> bytes:
+        asked.append((start, stop))
+        return b"0123456789"[start:stop]
+
+    stat = Stat(HERE, size=10)
+    reader = FetchReader(stat, fetch)
+    assert reader.stat is stat
+    assert (reader.head, reader.cache_key) == (b"", None)
+    assert asked == [], "opening costs nothing"
+    assert read(reader, 2, 9) == b"2345678"
+    assert read(reader, 0, 3) == b"012"
+    assert asked == [(2, 9), (0, 3)]
+    assert FetchReader(stat, fetch, cache_key=("k", 1)).cache_key == ("k", 1)
+    reader.close()
+    reader.close()
+
+
+def test_fetch_reader_raises_at_open_range() -> None:
+    def fetch(start: int, stop: int) -> bytes:
+        raise changed(HERE)
+
+    reader = FetchReader(Stat(HERE, size=10), fetch)
+    with pytest.raises(ObjectChangedError):
+        reader.open_range(0, 1)
+
+
+def test_a_body_of_bytes_may_be_closed_early() -> None:
+    for reader in (BytesReader(Stat(HERE), b"abcd"), FetchReader(Stat(HERE), lambda start, stop: b"abcd"[start:stop])):
+        body = reader.open_range(0, 4)
+        buffer = bytearray(8)
+        assert body.readinto(memoryview(buffer)[:3]) == 3
+        assert buffer == b"abc" + bytes(5)
+        body.close()
+        body.close()
+        assert body.readinto(memoryview(buffer)) == 0
+
+
+class Box:
     """Keeps what is put."""
 
-    kept: bytes | None = None
+    def __init__(self) -> None:
+        self.kept: bytes | None = None
+        self.writer = WholeObjectWriter(self.put)
 
-    def put(self, body: Body, /) -> Stat:
+    def put(self, body: Body) -> Stat:
         self.kept = b"".join(body)
         return Stat(HERE, size=len(self.kept))
 
 
 def test_whole_object_writer_puts_its_parts_in_order() -> None:
     box = Box()
-    assert box.ordered
-    assert box.part_size(1) > 0
-    box.write_part(1, 0, [b"ab", bytearray(b"cd")])
-    box.write_part(2, 4, [memoryview(b"ef")])
+    assert box.writer.ordered
+    assert box.writer.part_size(1) > 0
+    box.writer.write_part(1, 0, [b"ab", bytearray(b"cd")])
+    box.writer.write_part(2, 4, [memoryview(b"ef")])
     assert box.kept is None
-    assert box.commit().size == 6
+    assert box.writer.commit().size == 6
     assert box.kept == b"abcdef"
+
+
+def test_whole_object_writer_puts_one_body_as_it_is() -> None:
+    box = Box()
+    assert box.writer.put([b"ab", memoryview(b"c")]).size == 3
+    assert box.kept == b"abc"
 
 
 def test_whole_object_writer_keeps_copies_of_its_parts() -> None:
     box = Box()
     buffer = bytearray(b"ab")
-    box.write_part(1, 0, [buffer])
+    box.writer.write_part(1, 0, [buffer])
     buffer[:] = b"xx"
-    box.commit()
+    box.writer.commit()
     assert box.kept == b"ab"
 
 
 def test_whole_object_writer_publishes_nothing_when_aborted() -> None:
     box = Box()
-    box.write_part(1, 0, [b"ab"])
-    box.abort()
-    box.abort()
+    box.writer.write_part(1, 0, [b"ab"])
+    box.writer.abort()
+    box.writer.abort()
     assert box.kept is None
 
 
-@pytest.mark.parametrize("kind", [RangeBody, RangeReader, ObjectWriter, WholeObjectWriter])
+@pytest.mark.parametrize("kind", [RangeBody, RangeReader, ObjectWriter])
 def test_the_interfaces_are_abstract(kind: type) -> None:
     with pytest.raises(TypeError, match="abstract"):
         kind()
@@ -157,3 +211,109 @@ def test_values_compare_by_what_they_say() -> None:
     assert Option("a", "b") == Option("a", "b", secret=False)
     assert Stat(HERE, size=1, extra={"x": 1}) == Stat(HERE, size=1)
     assert Stat(HERE, size=1) != Stat(HERE, size=2)
+
+
+@pytest.mark.parametrize(
+    ("condition", "identity", "error"),
+    [
+        (None, None, None),
+        (None, "1", None),
+        (Absent(), None, None),
+        (Absent(), "1", FileExistsError),
+        (Matches("1"), "1", None),
+        (Matches("1"), "2", ObjectChangedError),
+        (Matches("1"), None, ObjectChangedError),
+    ],
+)
+def test_a_condition_is_checked_against_what_is_there(
+    condition: Condition, identity: str | None, error: type[OSError] | None
+) -> None:
+    found = Stat(HERE, identity=identity) if identity else None
+    if error is None:
+        check_condition(condition, HERE, found)
+        return
+    with pytest.raises(error) as caught:
+        check_condition(condition, HERE, found)
+    assert caught.value.filename == HERE.url
+
+
+class Keys:
+    """A sorted list of keys that is told in pages of a given size, and counts them."""
+
+    def __init__(self, keys: Sequence[str], below: Location, size: int) -> None:
+        self.keys, self.below, self.size, self.pages = sorted(keys), below, size, 0
+
+    def page(self, after: str) -> Sequence[Stat]:
+        self.pages += 1
+        found = [key for key in self.keys if key >= self.below.prefix and key > after]
+        return [Stat(Location("toy", "box", key), size=1) for key in found[: self.size]]
+
+
+def levels(keys: Sequence[str], below: Location, recursive: bool, after: str) -> list[tuple[str, str]]:
+    """What ``list`` is to answer, in the most obvious way."""
+    found = set()
+    for key in keys:
+        if key.startswith(below.prefix):
+            segment, slash, _ = key[len(below.prefix) :].partition("/")
+            whole = recursive or not slash
+            found.add((key, "file") if whole else (below.prefix + segment + "/", "directory"))
+    return sorted(entry for entry in found if entry[0] > after)
+
+
+SEGMENTS = st.text("a-/0\U0010ffff", max_size=7)
+
+
+@settings(deadline=None)
+@given(
+    keys=st.sets(SEGMENTS.filter(bool), max_size=12),
+    below=SEGMENTS,
+    recursive=st.booleans(),
+    limit=st.none() | st.integers(0, 5),
+    after=SEGMENTS,
+    size=st.integers(1, 4),
+)
+def test_sorted_entries_are_the_levels_of_a_list_of_keys(
+    keys: set[str], below: str, recursive: bool, limit: int | None, after: str, size: int
+) -> None:
+    place = Location("toy", "box", below)
+    found = sorted_entries(place, recursive, limit, after, Keys(list(keys), place, size).page)
+    expected = levels(list(keys), place, recursive, after)[:limit]
+    assert [(stat.location.path, stat.kind) for stat in found] == expected
+
+
+def test_sorted_entries_jump_over_a_directory_and_are_lazy() -> None:
+    store = Keys([f"top/a/{number:04}" for number in range(1000)] + ["top/b", "top/c"], HERE, 10)
+    found = sorted_entries(Location("toy", "box", "top"), False, None, "", store.page)
+    assert store.pages == 1, "the first page is fetched by the call"
+    assert next(found).location.path == "top/a/"
+    assert store.pages == 1
+    assert [stat.location.path for stat in found] == ["top/b", "top/c"]
+    assert store.pages == 3, "the thousand keys of a/ are not fetched; the last page is empty"
+
+
+def test_sorted_entries_end_where_another_container_begins() -> None:
+    keys = [Location("toy", "box", "a"), Location("toy", "box", "b"), Location("toy", "next", "a")]
+
+    def page(after: str) -> Sequence[Stat]:
+        return [Stat(key) for key in keys if key > Location("toy", "box", after)]
+
+    found = sorted_entries(Location("toy", "box", ""), True, None, "", page)
+    assert [stat.location for stat in found] == keys[:2]
+
+
+def test_sorted_entries_do_not_go_round_in_circles() -> None:
+    def page(after: str) -> Sequence[Stat]:
+        return [Stat(HERE)]  # whatever was asked for
+
+    found = sorted_entries(Location("toy", "box", ""), True, None, "", page)
+    assert next(found).location == HERE
+    with pytest.raises(RuntimeError, match="does not sort after it"):
+        next(found)
+
+
+def test_sorted_entries_raise_at_the_call() -> None:
+    def page(after: str) -> Sequence[Stat]:
+        raise PermissionError(13, "no", HERE.url)
+
+    with pytest.raises(PermissionError):
+        sorted_entries(HERE, True, None, "", page)

@@ -19,16 +19,11 @@ HERE = parse_location("toy://box/key")
 
 
 class Writer(WholeObjectWriter):
-    def __init__(self, driver: Four, location: Location, options: Options) -> None:
-        super().__init__()
-        self.driver, self.location, self.options = driver, location, options
+    """Tells its driver that it was given up."""
 
-    def put(self, body: Body, /) -> Stat:
-        if self.driver.fails:
-            raise os_error(errno.EIO, self.location)
-        self.driver.objects[self.location.path] = b"".join(body)
-        self.driver.seen.append(self.options)
-        return Stat(self.location, size=0)
+    def __init__(self, driver: Four, put: Callable[[Body], Stat]) -> None:
+        super().__init__(put)
+        self.driver = driver
 
     def abort(self) -> None:
         self.driver.aborted += 1
@@ -49,7 +44,14 @@ class Four:
 
     @hookimpl
     def open_write(self, location: Location, options: Options) -> Writer:
-        return Writer(self, location, options)
+        def put(body: Body) -> Stat:
+            if self.fails:
+                raise os_error(errno.EIO, location)
+            self.objects[location.path] = b"".join(body)
+            self.seen.append(options)
+            return Stat(location, size=0)
+
+        return Writer(self, put)
 
     @hookimpl
     def stat(self, location: Location) -> Stat:

@@ -58,18 +58,16 @@ class Toy:
     @hookimpl
     def open_write(self, location: Location, condition: Condition) -> WholeObjectWriter:
         self._called("open_write", location)
-        driver = self
 
-        class Writer(WholeObjectWriter):
-            def put(self, body: Body, /) -> Stat:
-                if driver.racing is not None:
-                    driver.objects[location.path] = driver.racing
-                if isinstance(condition, Absent) and location.path in driver.objects:
-                    raise exists(location)
-                data = driver.objects[location.path] = b"".join(body)
-                return Stat(location, size=len(data))
+        def put(body: Body) -> Stat:
+            if self.racing is not None:
+                self.objects[location.path] = self.racing
+            if isinstance(condition, Absent) and location.path in self.objects:
+                raise exists(location)
+            data = self.objects[location.path] = b"".join(body)
+            return Stat(location, size=len(data))
 
-        return Writer()
+        return WholeObjectWriter(put)
 
     @hookimpl
     def stat(self, location: Location) -> Stat:

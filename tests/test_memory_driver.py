@@ -276,8 +276,11 @@ def test_delete_under_a_condition(driver: MemoryDriver) -> None:
     with pytest.raises(ObjectChangedError):
         driver.delete(at("a"), Matches(first.identity or ""))
     assert driver.delete(at("a"), Matches(second.identity or "")) is True
-    assert driver.delete(at("a"), Matches(second.identity or "")) is True
     assert paths(driver) == []
+    for gone in (at("a"), Location("memory", "nowhere", "a")):
+        with pytest.raises(ObjectChangedError) as caught:
+            driver.delete(gone, Matches(second.identity or ""))
+        assert caught.value.filename == gone.url
 
 
 def test_copy_carries_data_and_metadata(driver: MemoryDriver) -> None:

@@ -27,17 +27,16 @@ from typing import Literal
 
 from storagekit import errors
 from storagekit.driver import (
-    Absent,
     Body,
     BytesReader,
     Condition,
-    Matches,
     ObjectWriter,
     Option,
     Options,
     RangeReader,
     Stat,
     Traits,
+    check_condition,
 )
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location
@@ -165,9 +164,8 @@ class MemoryDriver:
         with self._lock:
             container = self._containers.get(location.container)
             found = container.objects.get(location.path) if container else None
+            check_condition(condition, location, found.stat if found else None)
             if container and found:
-                if isinstance(condition, Matches) and found.stat.identity != condition.identity:
-                    raise errors.changed(location)
                 container.remove(location.path)
         return True
 
@@ -218,10 +216,7 @@ class MemoryDriver:
         with self._lock:
             container = self._containers.setdefault(location.container, _Container())
             found = container.objects.get(location.path)
-            if isinstance(condition, Absent) and found is not None:
-                raise errors.exists(location)
-            if isinstance(condition, Matches) and (found is None or found.stat.identity != condition.identity):
-                raise errors.changed(location)
+            check_condition(condition, location, found.stat if found else None)
             container.set(location.path, _Object(stat, data))
         return stat
 

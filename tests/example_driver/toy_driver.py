@@ -1,10 +1,8 @@
 """``toy://``: a whole driver for storagekit in four hooks. Its store is a dictionary of keys and bytes."""
 
 from collections.abc import Iterator
-from itertools import islice
 
-from storagekit.driver import Body, BytesReader, Condition, RangeReader, Stat, WholeObjectWriter, body_size
-from storagekit.errors import not_found, unsupported
+from storagekit import driver, errors
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location
 
@@ -14,39 +12,33 @@ class ToyDriver:
         self.objects: dict[Location, bytes] = {}
 
     @hookimpl
-    def open_read(self, location: Location) -> RangeReader:
-        return BytesReader(self.stat(location), self.objects[location])
+    def open_read(self, location: Location) -> driver.RangeReader:
+        return driver.BytesReader(self.stat(location), self.objects[location])
 
     @hookimpl
-    def open_write(self, location: Location, condition: Condition) -> "ToyWriter":
+    def open_write(self, location: Location, condition: driver.Condition) -> driver.ObjectWriter:
+        def put(body: driver.Body) -> driver.Stat:
+            data = self.objects[location] = b"".join(body)
+            return driver.Stat(location, size=len(data))
+
         if condition is not None:
-            raise unsupported(location, "a toy store decides no conditions; write without one")
-        return ToyWriter(self.objects, location)
+            raise errors.unsupported(location, "a toy store decides no conditions; write without one")
+        return driver.WholeObjectWriter(put)
 
     @hookimpl
-    def stat(self, location: Location) -> Stat:
+    def stat(self, location: Location) -> driver.Stat:
         if location.is_root:
-            return Stat(location, "directory")
+            return driver.Stat(location, "directory")
         if location not in self.objects:
-            raise not_found(location)
-        return Stat(location, size=len(self.objects[location]))
+            raise errors.not_found(location)
+        return driver.Stat(location, size=len(self.objects[location]))
 
     @hookimpl(specname="list")
-    def entries(self, location: Location, recursive: bool, limit: int | None, start_after: str) -> Iterator[Stat]:
-        found = {}
-        for key in sorted(self.objects):
-            if key.container == location.container and key.path.startswith(location.prefix):
-                segment, slash, _ = key.path[len(location.prefix) :].partition("/")
-                stat = self.stat(key) if recursive or not slash else Stat(location.child(segment + slash), "directory")
-                found[stat.location] = stat
-        return islice((stat for stat in found.values() if stat.location.path > start_after), limit)
+    def entries(
+        self, location: Location, recursive: bool, limit: int | None, start_after: str
+    ) -> Iterator[driver.Stat]:
+        def page(after: str) -> list[driver.Stat]:
+            below = [key for key in self.objects if key.container == location.container and key.path > after]
+            return [self.stat(key) for key in sorted(below) if key.path.startswith(location.prefix)]
 
-
-class ToyWriter(WholeObjectWriter):
-    def __init__(self, objects: dict[Location, bytes], location: Location) -> None:
-        super().__init__()
-        self.objects, self.location = objects, location
-
-    def put(self, body: Body) -> Stat:
-        self.objects[self.location] = b"".join(body)
-        return Stat(self.location, size=body_size(body))
+        return driver.sorted_entries(location, recursive, limit, start_after, page)
