@@ -49,6 +49,8 @@ class Backend:
         implemented = {caller.name for caller in manager.get_hookcallers(driver) or []}
         if missing := [hook for hook in _REQUIRED if hook not in implemented]:
             raise no_driver(f"{scheme}://", f"the driver of {scheme}://, {name}, lacks {', '.join(missing)}")
+        self.removes = "delete" in implemented
+        """Whether the driver has the hook ``delete``: without it nothing is removed, nor renamed by copying."""
         manager.register(Fallbacks(manager.hook, name))
         for wrapper in wrappers:
             what = f"the wrapper {type(wrapper).__qualname__}"

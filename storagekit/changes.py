@@ -131,7 +131,11 @@ class _Report:
         if self._count == 1:
             raise first
         text = f"{first.strerror or first} (the first of {self._count} failures)"
-        summary = errors.os_error(first.errno or errno.EIO, first.filename or self._resource.location, text)
+        where = first.filename or self._resource.location
+        if isinstance(first, io.UnsupportedOperation):  # a class that no errno leads to
+            summary = errors.unsupported(where, text)
+        else:
+            summary = errors.os_error(first.errno or errno.EIO, where, text)
         summary.errors = tuple(self._errors)  # type: ignore[attr-defined]
         for error in self._errors[1:10]:
             summary.add_note(str(error))
@@ -409,6 +413,9 @@ def _rename_object(source: Resource, target: Resource, streams: Streams) -> None
     refuse_directory(target)
     if isdir(target) and not isfile(target):
         raise errors.is_a_directory(target.location)
+    if not source.backend.removes:  # found out after the copy, it would have cost what was at the target
+        text = f"the driver {source.backend.name} neither renames in one step nor removes (it has no delete hook)"
+        raise errors.unsupported(source.location, text)
     copied = source.backend.copy(found, target.location, target.options)
     if copied is None:
         copied = _stream(source, target, streams, expected=found)

@@ -21,7 +21,7 @@ from storagekit.driver import Condition, ObjectWriter, Options, Stat, Traits
 from storagekit.errors import ObjectChangedError
 from storagekit.files import Streams
 from storagekit.hookspecs import hookimpl
-from storagekit.location import Location
+from storagekit.location import Location, parse_location
 from storagekit.settings import Settings
 from storagekit.transfers import Reaper, Transfers
 from storagekit_local.driver import LocalDriver
@@ -513,11 +513,40 @@ def test_a_source_that_somebody_removes_is_renamed_all_the_same(conditional_dele
     store.put("a", data=b"first")
 
     def meddle_after_the_copy() -> None:
-        store.before["delete" if conditional_delete else "stat"] = lambda: MemoryDriver.delete(store, store.at("a").location, None)
+        meddle_on = "delete" if conditional_delete else "stat"
+        store.before[meddle_on] = lambda: MemoryDriver.delete(store, store.at("a").location, None)
 
     store.before["copy"] = meddle_after_the_copy
     changes.rename(store.at("a"), store.at("b"), streams)
     assert (store.keys(), store.get("b")) == (["b"], b"first")
+
+
+def test_without_delete_a_rename_is_refused_before_anything_is_copied(streams: Streams) -> None:
+    class Keeping(MemoryDriver):
+        delete = None  # type: ignore[assignment]
+
+    keeping = Keeping()
+    backend = Backend("memory", keeping, "test")
+    source, target = (Resource(backend, parse_location(f"memory://box/{key}"), {}) for key in ("a", "b"))
+    for resource, data in ((source, b"new"), (target, b"old")):
+        backend.open_write(resource.location, {}).put([data])
+    with pytest.raises(io.UnsupportedOperation, match="no delete hook") as caught:
+        changes.rename(source, target, streams)
+    assert caught.value.filename == "memory://box/a"
+    assert backend.stat(target.location, {}).size == 3
+    assert MemoryDriver.open_read(keeping, target.location, 10).head == b"old"
+
+
+def test_many_refusals_are_one(streams: Streams) -> None:
+    class Keeping(MemoryDriver):
+        delete = None  # type: ignore[assignment]
+
+    backend = Backend("memory", Keeping(), "test")
+    for key in ("top/a", "top/b", "top/c"):
+        backend.open_write(parse_location(f"memory://box/{key}"), {}).put([b"data"])
+    with pytest.raises(io.UnsupportedOperation, match="the first of 3 failures") as caught:
+        changes.rmtree(Resource(backend, parse_location("memory://box/top"), {}))
+    assert len(caught.value.errors) == 3  # type: ignore[attr-defined]
 
 
 def test_a_source_that_changes_before_the_copy_reaches_no_target(streams: Streams) -> None:

@@ -23,6 +23,11 @@ def marked(path: Path) -> dict[str, list[str]]:
     return {function.name: [id for d in function.decorator_list for id in _ids(d)] for function in functions}
 
 
+def of_family(path: Path, family: str) -> bool:
+    """True for ``test_<family>.py``, and for ``test_<family>_<part>.py`` where a family fills more than one file."""
+    return path.stem == f"test_{family}" or path.stem.startswith(f"test_{family}_")
+
+
 def _ids(decorator: ast.expr) -> list[str]:
     if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "clause":
         return [argument.value for argument in decorator.args if isinstance(argument, ast.Constant)]  # type: ignore[misc]
@@ -41,8 +46,19 @@ def test_clauses_are_of_substance() -> None:
 
 
 def test_every_clause_has_a_test_in_the_file_of_its_family() -> None:
-    held = {(path.stem, id) for path in TESTS for ids in marked(path).values() for id in ids}
-    assert [clause.id for clause in clauses() if (f"test_{clause.family}", clause.id) not in held] == []
+    held = {(path, id) for path in TESTS for ids in marked(path).values() for id in ids}
+    there = {
+        clause.id for clause in clauses() for path, id in held if id == clause.id and of_family(path, clause.family)
+    }
+    assert [clause.id for clause in clauses() if clause.id not in there] == []
+    assert [(path.name, id) for path, id in held if not of_family(path, id.partition(".")[0])] == [], (
+        "in another's file"
+    )
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_no_file_is_too_long_to_find_a_clause_in(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, "split it by idea: test_<family>_<part>.py"
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)

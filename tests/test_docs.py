@@ -91,20 +91,20 @@ def program(text: str) -> str:
     lines = [""] * (text.count("\n") + 2)
     skipped = False
     block: list[str] | None = None
-    start = 0
+    start = indent = 0
     for number, line in enumerate(text.splitlines()):
         if block is None:
             if line.strip().startswith("<!-- no test:"):
                 skipped = True
             elif line.strip() == "```python":
-                block, start = [], number + 1
+                # What is indented deeper than its fence is so on purpose: a class may go on from block to block.
+                block, start, indent = [], number + 1, len(line) - len(line.lstrip())
             elif line.strip():
                 skipped = False
         elif line.strip() == "```":
             if not skipped and any(re.match(r"\s*>>> ", part) for part in block):
                 lines[start] = f"_doctest({chr(10).join(block) + chr(10)!r}, {start})"
             elif not skipped:
-                indent = len(block[0]) - len(block[0].lstrip()) if block else 0
                 lines[start : start + len(block)] = [part[indent:] for part in block]
             block, skipped = None, False
         else:
@@ -145,6 +145,16 @@ def test_blocks_keep_their_lines_and_may_be_left_out() -> None:
     exec(compile(code, "page", "exec"), {})
     with pytest.raises(AssertionError), contextlib.redirect_stdout(io.StringIO()):
         exec(compile(program(page.replace("x = 1", "x = 3")), "page", "exec"), {})
+
+
+def test_a_class_may_go_on_in_the_next_block_and_a_list_item_may_hold_one() -> None:
+    page = (
+        "# Title\n```python\nclass A:\n    x = 1\n```\ntext\n```python\n    y = 2\n```\n"
+        "* item\n\n  ```python\n  z = A.y\n  ```\n"
+    )
+    namespace: dict[str, object] = {}
+    exec(compile(program(page), "page", "exec"), namespace)
+    assert namespace["z"] == 2
 
 
 def test_every_public_name_is_in_all() -> None:

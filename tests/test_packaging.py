@@ -103,7 +103,7 @@ def test_every_source_file_is_shipped(wheel: Path) -> None:
             shipped = {
                 file.relative_to(top).as_posix()
                 for file in (top / package).rglob("*")
-                if file.suffix in {".py", ".md", ".typed"} and "__pycache__" not in file.parts
+                if file.suffix in {".py", ".md", ".typed", ".txt"} and "__pycache__" not in file.parts
             }
             assert shipped <= names
 

@@ -1,25 +1,153 @@
-"""``python -m storagekit_conformance --target memory …``: the suite against the targets named.
+"""``python -m storagekit_conformance --target mypackage.testing:target -n auto``: the suite against a driver.
 
-Everything that is not ``--target`` goes to pytest as it is (``-n auto``, ``-k``, ``-x``). The exit code is
-pytest's: 0 where all held, 1 where a clause failed, 4 for a target that cannot be had.
+What is not listed by ``--help`` goes to pytest as it is (``-n auto``, ``-x``, ``-q``, ``-W error``). The exit code is
+pytest's: 0 where all held, 1 where a clause failed, 4 for what could not be begun, 5 where ``-k`` selects nothing.
+
+The suite brings its own configuration and its own root, so it does the same in whatever folder it is started: an
+author's ``pytest.ini``, ``conftest.py`` and tests have no part in it, and nothing is written there. The folder is
+on the path, as for any ``python -m``, so that a target in it is found.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
 __all__ = ["main"]
 
+SUITE = Path(__file__).parent
+
+CANNOT_BEGIN = 4
+"""The exit code for a wrong command line, which is pytest's too."""
+
+_NEEDED = ("pytest", "xdist", "hypothesis")
+
+_OWN_WORLD = [
+    str(SUITE),
+    *("-c", str(SUITE / "suite.ini")),
+    *("--rootdir", str(SUITE)),
+    "--noconftest",
+    # Modules come from where Python finds them; sys.path stays as it is.
+    "--import-mode=importlib",
+    # No .pytest_cache anywhere: the suite's folder belongs to the installation, and this one to the author.
+    *("-p", "no:cacheprovider"),
+]
+_PLUGIN = ["-p", "storagekit_conformance.plugin"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and exit code 4, as pytest's."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"ERROR: {message}", file=sys.stderr)
+        sys.exit(CANNOT_BEGIN)
+
+
+class _Help:
+    """Stands for pytest's parser where only ``--help`` is wanted, so that each option is described once."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parser = parser
+
+    def getgroup(self, title: str) -> _Help:
+        return self
+
+    def addoption(self, *names: str, **settings: Any) -> None:
+        self._parser.add_argument(*names, **settings)
+
 
 def main(arguments: Sequence[str]) -> int:
-    """Run pytest over the suite and return its exit code."""
-    try:
+    """Do what the command line says and return the exit code."""
+    # pytest has letters that look like beginnings of ours, and values that look like options.
+    parser = _Parser(
+        prog="python -m storagekit_conformance",
+        usage="%(prog)s [options] [options of pytest]",
+        description="Hold drivers of storagekit to the clauses of SEMANTICS.md.",
+        epilog="Everything else goes to pytest: -n auto (parallel), -x (stop at the first failure), -q (counts only).",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this text")
+    parser.add_argument("--list", action="store_true", help="print the clauses, one a line, or those that -k selects")
+    parser.add_argument("-k", metavar="EXPRESSION", help="only these: words of clause ids, as 'writing or stat.file'")
+    parser.add_argument(
+        "--new-driver", nargs=2, metavar=("NAME", "DIR"), help="lay down a package with a driver for NAME:// in DIR"
+    )
+    given, for_pytest = parser.parse_known_args(arguments)
+    if given.new_driver:
+        return _new_driver(*given.new_driver)
+    lacking = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if lacking:
+        parser.error(f"the suite needs {', '.join(lacking)}: pip install 'storagekit[conformance]'")
+    if given.help:
+        from storagekit_conformance.plugin import pytest_addoption
+
+        pytest_addoption(_Help(parser))  # type: ignore[arg-type]
+        parser.print_help()
+        return 0
+    if given.list:
+        return _list(given.k)
+    return _run([*(["-k", given.k] if given.k is not None else []), *for_pytest])
+
+
+def _run(arguments: Sequence[str]) -> int:
+    import pytest
+
+    return int(pytest.main([*_OWN_WORLD, *_PLUGIN, *arguments]))
+
+
+def _list(expression: str | None) -> int:
+    from storagekit_conformance.clauses import clauses
+
+    selected = None
+    if expression is not None:
         import pytest
-    except ImportError:
-        print("the suite needs pytest: pip install 'storagekit[conformance]'", file=sys.stderr)
-        return 4
-    return int(pytest.main(["--pyargs", "storagekit_conformance", "-p", "storagekit_conformance.plugin", *arguments]))
+
+        selection = _Selection()
+        # pytest itself decides what -k selects; without its terminal it does so in silence.
+        arguments = [*_PLUGIN, "-p", "no:terminal", "--collect-only", "--target", "memory", "-k", expression]
+        code = int(pytest.main([*_OWN_WORLD, *arguments], plugins=[selection]))
+        if code:
+            return code
+        selected = selection.ids
+    for clause in clauses():
+        if selected is None or clause.id in selected:
+            print(f"{clause.id}: {clause.text}")
+    return 0
+
+
+class _Selection:
+    """A plugin that notes the clauses of the tests that are left when pytest has selected."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        for item in session.items:
+            if mark := item.get_closest_marker("clause"):
+                self.ids.add(mark.args[0])
+
+
+def _new_driver(name: str, folder: str) -> int:
+    from storagekit_conformance.new_driver import lay_down
+
+    try:
+        files = lay_down(name, Path(folder))
+    except (OSError, ValueError) as error:
+        # An OSError's own text begins with its number, which tells a person nothing.
+        text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+        print(f"ERROR: {text}", file=sys.stderr)
+        return CANNOT_BEGIN
+    for file in files:
+        print(file)
+    print(f"\nNext:\n  cd {shlex.quote(folder)}\n  pip install -e '.[test]'")
+    print(f"  python -m storagekit_conformance --target {name} -n auto")
+    return 0
 
 
 if __name__ == "__main__":

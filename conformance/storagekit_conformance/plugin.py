@@ -1,4 +1,4 @@
-"""The pytest plugin: ``--target``, a run of every test per target, and the counts at the end.
+"""The pytest plugin: the command line's options, a run of every test per target, the matrix at the end.
 
 Loaded with ``-p storagekit_conformance.plugin``, which ``python -m storagekit_conformance`` does; it
 registers no entry point, so that installing storagekit changes nobody's pytest.
@@ -9,112 +9,168 @@ A test asks for fixtures and never for a target by name:
 * ``traits``: what the driver promises there; ``client``: the second way in; ``container``: a ``Box`` that
   is a whole container.
 
-Known gaps of a target become ``xfail`` marks here, so no test names a server.
+Known gaps of a target become ``xfail`` marks here, so no test names a server. The work is done elsewhere: which
+targets (``choosing``), what came of them (``recording``, ``report``), and what is shown of it (``showing``).
 """
 
 from __future__ import annotations
 
-import importlib
-from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+import storagekit
 from storagekit.driver import Traits
+from storagekit_conformance.choosing import DEFAULT_TARGETS, Chosen, choose
+from storagekit_conformance.clauses import clauses
+from storagekit_conformance.exploring import at_least_one
+from storagekit_conformance.fault_wrapper import disturbed
+from storagekit_conformance.finding import TargetError
+from storagekit_conformance.recording import Notes, Recorder, mark_gap
+from storagekit_conformance.showing import ReportFile, show
 from storagekit_conformance.support import Box
 from storagekit_conformance.target import Client, Root, Target
 
-DEFAULT_TARGETS = ("memory", "file")
-_COLUMNS = ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
-_PROPERTY = "storagekit target"
+_CHOSEN = pytest.StashKey[Chosen]()
+_FOUND = pytest.StashKey[dict[str, dict[str, object]]]()
+_NOTES = pytest.StashKey[Notes]()
+_RECORDER = pytest.StashKey[Recorder]()
+_FILES = pytest.StashKey[list[ReportFile]]()
+_LINES = pytest.StashKey[list[str]]()
+
+_WORKER_INPUT = "storagekit"
+_FAMILIES = {family: turn for turn, family in enumerate(dict.fromkeys(clause.family for clause in clauses()))}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--target``."""
-    group = parser.getgroup("storagekit conformance")
-    group.addoption(
+    """Add the suite's own options."""
+    add = parser.getgroup("storagekit conformance").addoption
+    add(
         "--target",
         action="append",
         metavar="NAME",
-        help="run against this target: a built-in name or module:attribute; may be repeated "
-        f"(default: {', '.join(DEFAULT_TARGETS)})",
+        help="run against this target: a built-in name, an entry point's name, or module:attribute; may be repeated "
+        f"(without any place: {', '.join(DEFAULT_TARGETS)})",
+    )
+    add("--s3-bucket", metavar="BUCKET", help="run in a fresh prefix of this bucket, with boto3's own credentials")
+    add("--s3-endpoint", metavar="URL", help="where that bucket is, if not at Amazon")
+    add("--root", action="append", metavar="URL", help="run in a fresh folder below this URL; may be repeated")
+    add("--option", action="append", metavar="NAME=VALUE", help="an option of the driver at --root or --s3-bucket")
+    add(
+        "--report",
+        action="append",
+        metavar="FILE",
+        help="write the matrix to FILE, as its suffix says: .html, .md or .json; may be repeated",
+    )
+    add(
+        "--depth",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help="how far the tests with made-up input look: 1 (the default) tries few examples, the same every time; "
+        "N tries N times as many, at random",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load the targets, so that a bad one ends the run in one line before anything is collected."""
+    """Choose the targets and look at them, so that what is wrong ends the run in one line before it begins."""
     config.addinivalue_line("markers", "clause(id): the clause of SEMANTICS.md that the test holds")
     # Forking from a process with threads is what the fork tests are about.
     config.addinivalue_line("filterwarnings", "ignore:This process .* is multi-threaded:DeprecationWarning")
-    names = dict.fromkeys(config.getoption("target") or DEFAULT_TARGETS)
-    config.stash[_TARGETS] = [load_target(name) for name in names]
+    given = config.getoption
+    notes = config.stash[_NOTES] = Notes()
+    try:
+        chosen = config.stash[_CHOSEN] = choose(
+            given("target") or (),
+            given("root") or (),
+            given("s3_bucket"),
+            given("s3_endpoint"),
+            given("option") or (),
+        )
+        worker = getattr(config, "workerinput", None)
+        if worker is not None:
+            chosen.learn(worker[_WORKER_INPUT])
+            return
+        folder = config.invocation_params.dir
+        config.stash[_FILES] = [ReportFile.at(folder, name) for name in dict.fromkeys(given("report") or ())]
+        config.stash[_FOUND] = {} if given("collectonly") else chosen.check()
+    except TargetError as error:
+        raise pytest.UsageError(str(error)) from error
+    recorder = config.stash[_RECORDER] = Recorder(config, notes)
+    config.pluginmanager.register(recorder, "storagekit-recorder")
 
 
-_TARGETS = pytest.StashKey[list[Target]]()
-
-
-def load_target(name: str) -> Target:
-    """The target of that name; ``pytest.UsageError`` in one line where it cannot be had."""
-    from storagekit_conformance.targets import TARGETS
-
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        if name not in TARGETS:
-            raise pytest.UsageError(f"no target {name!r}: choose from {', '.join(TARGETS)}, or name module:attribute")
-        found: object = TARGETS[name]
-    else:
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            raise pytest.UsageError(f"cannot load the target {name!r}: {type(error).__name__}: {error}") from error
-    if not isinstance(found, Target):
-        raise pytest.UsageError(f"{name!r} is a {type(found).__name__}, not a storagekit_conformance Target")
-    if lacking := found.missing():
-        raise pytest.UsageError(f"cannot run the target {name!r}: {lacking}")
-    return found
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist what the look at the targets has found."""
+    node.workerinput[_WORKER_INPUT] = node.config.stash[_FOUND]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test that needs a target once per target."""
     if "target" in metafunc.fixturenames:
-        targets = metafunc.config.stash[_TARGETS]
+        targets = metafunc.config.stash[_CHOSEN].targets
         metafunc.parametrize("target", targets, ids=[t.name for t in targets], indirect=True, scope="session")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note each test's target for the summary, and mark the target's known gaps."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order the tests, let ``-k`` find one by its clause, note whose each is, and mark the target's known gaps."""
+    items.sort(key=_turn)
     for item in items:
         mark = item.get_closest_marker("clause")
         if mark is None:
             continue
+        clause = mark.args[0]
+        item.extra_keyword_matches.add(clause)
         callspec = getattr(item, "callspec", None)
         target = callspec.params.get("target") if callspec else None
-        item.user_properties.append((_PROPERTY, target.name if target else "(no target)"))
-        if target is None:
+        config.stash[_NOTES].test(item, clause, target.name if target else None)
+        if target is None or callspec is None:
             continue
         # pytest joins the parameters' names with dashes, the session-wide target's first.
-        parameter = callspec.id.removeprefix(target.name).removeprefix("-") if callspec else ""
-        if gap := target.gap(f"{mark.args[0]}/{parameter}" if parameter else mark.args[0]):
-            reason, strict = gap
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=strict))
+        parameter = callspec.id.removeprefix(target.name).removeprefix("-")
+        if gap := target.gap(f"{clause}/{parameter}" if parameter else clause):
+            mark_gap(item, gap[0], strict=gap[1])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the counts per target."""
-    counts: dict[str, Counter[str]] = {}
-    for column in _COLUMNS:
-        for report in terminalreporter.stats.get(column, ()):
-            for name, value in getattr(report, "user_properties", ()):
-                if name == _PROPERTY:
-                    counts.setdefault(str(value), Counter())[column] += 1
-    if not counts:
+def _turn(item: pytest.Item) -> int:
+    """The driver's own clauses come first: where a hook is wrong, much else is, and ``-x`` shall stop at the cause.
+
+    The others come in the order of SEMANTICS.md.
+    """
+    mark = item.get_closest_marker("clause")
+    family = str(mark.args[0]).partition(".")[0] if mark else ""
+    return -1 if family == "driver" else _FAMILIES.get(family, len(_FAMILIES))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over the notes in a worker; at the end of a run clean up and write the reports."""
+    config = session.config
+    if _RECORDER not in config.stash:
+        config.stash[_NOTES].send(config)
         return
-    terminalreporter.section("storagekit conformance")
-    width = max(map(len, counts))
-    terminalreporter.write_line(" ".join([" " * width, *(f"{column:>8}" for column in _COLUMNS)]))
-    for name in sorted(counts):
-        cells = (f"{counts[name][column] or '-':>8}" for column in _COLUMNS)
-        terminalreporter.write_line(" ".join([f"{name:<{width}}", *cells]))
+    lines = config.stash[_LINES] = config.stash[_CHOSEN].clear() if config.stash[_FOUND] else []
+    matrix = config.stash[_RECORDER].matrix(storagekit.__version__, config.stash[_CHOSEN].targets)
+    for file in config.stash[_FILES]:
+        try:
+            file.write(matrix)
+            lines.append(f"report written: {file.name}")
+        except OSError as error:
+            lines.append(f"cannot write the report {file.name}: {error.strerror}")
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the matrix, the counts per target, and what there is to say of reports and of what is left."""
+    recorder, chosen = config.stash[_RECORDER], config.stash[_CHOSEN]
+    if recorder.counts():
+        matrix = recorder.matrix(storagekit.__version__, chosen.targets)
+        show(terminalreporter, matrix, recorder.counts(), whole=config.get_verbosity() >= 0)
+    for line in config.stash.get(_LINES, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -133,10 +189,20 @@ def root(target: Target) -> Iterator[Root]:
 
 
 @pytest.fixture
-def box(root: Root) -> Iterator[Box]:
+def box(root: Root, target: Target, request: pytest.FixtureRequest) -> Iterator[Box]:
     """The place with a storage of its own."""
     with Box.opened(root) as opened:
+        request.config.stash[_NOTES].declared(target.name, opened.traits)
         yield opened
+
+
+@pytest.fixture
+def faulty(target: Target) -> Iterator[Box]:
+    """A fresh place whose ``box.root.faults`` can make its store fail, with a storage of its own."""
+    with disturbed(target) as place, Box.opened(place) as opened:
+        yield opened
+        assert place.faults is not None
+        place.faults.clear()
 
 
 @pytest.fixture

@@ -10,12 +10,19 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
 
+from storagekit_conformance.fault_proxy import fault_proxy
 from storagekit_conformance.servers import S3Server
 from storagekit_conformance.target import Client, Root, Target
 
 __all__ = ["S3Client", "s3_target"]
+
+# Through the fault proxy nothing is far away, so whoever hears nothing for this long hears nothing more.
+FAULTY_TIMEOUT = 1.0
+# The least that S3 allows: a test of several parts is half as long as with the driver's own size.
+FAULTY_PART_SIZE = 5 * 1024 * 1024
 
 
 class S3Client(Client):
@@ -81,6 +88,18 @@ class _S3Host:
         return self._place(self._server.new_bucket(), "")
 
     @contextmanager
+    def faulty(self) -> Iterator[Root]:
+        """A fresh prefix that is reached through a fault proxy; the client and the cleaning up pass it by."""
+        assert self._server is not None
+        with self.root() as root, fault_proxy(self._server) as (seen, faults):
+            hurried = {
+                "connect_timeout": FAULTY_TIMEOUT,
+                "read_timeout": FAULTY_TIMEOUT,
+                "part_size": FAULTY_PART_SIZE,
+            }
+            yield replace(root, options=seen.options() | hurried, faults=faults)
+
+    @contextmanager
     def _place(self, bucket: str, prefix: str) -> Iterator[Root]:
         assert self._server is not None
         client = S3Client(self._client, bucket, prefix and prefix + "/")
@@ -122,6 +141,7 @@ def s3_target(
         name,
         host.root,
         container=host.container,
+        faulty=host.faulty,
         session=host.session,
         missing=missing,
         gaps=gaps,

@@ -35,7 +35,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["S3Server", "ServerMissingError", "missing_moto", "missing_rclone", "moto_server", "rclone_server"]
+__all__ = [
+    "S3Server",
+    "ServerMissingError",
+    "make_certificate",
+    "missing_moto",
+    "missing_rclone",
+    "moto_server",
+    "rclone_server",
+]
 
 # A loaded two-core machine needs seven seconds to import moto; a server that takes a minute is broken.
 START_SECONDS = 60.0
@@ -140,7 +148,7 @@ def moto_server(*, tls: bool = False) -> Iterator[S3Server]:
         arguments = ["moto"]
         certificate, key = folder / "certificate.pem", folder / "key.pem"
         if tls:
-            _make_certificate(certificate, key)
+            make_certificate(certificate, key)
             arguments += ["--certificate", str(certificate), "--key", str(key)]
         with _running(arguments, folder) as endpoint:
             yield S3Server(endpoint, "testkey", "testsecret", ca_bundle=str(certificate) if tls else None)
@@ -226,7 +234,7 @@ def _end_group(group: int) -> None:
         time.sleep(0.01)
 
 
-def _make_certificate(certificate: Path, key: Path) -> None:
+def make_certificate(certificate: Path, key: Path) -> None:
     """Write a self-signed certificate for 127.0.0.1 and localhost that strict verification accepts."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import random
@@ -10,9 +11,11 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -23,13 +26,28 @@ import storagekit
 from storagekit.driver import Traits
 from storagekit_conformance.target import Root
 
-__all__ = ["BLOCK", "PART", "Box", "content", "in_child", "needs", "refused", "script"]
+__all__ = [
+    "BLOCK",
+    "PART",
+    "REMOVES_NOTHING",
+    "Box",
+    "content",
+    "in_child",
+    "needs",
+    "needs_removal",
+    "needs_renaming",
+    "refused",
+    "script",
+    "together",
+]
 
 BLOCK = 64 * 1024
 """The unit in which the core caches; a driver sees ranges that begin and end at its multiples."""
 
 PART = 8 * 1024 * 1024
 """The size from which the bundled drivers cut an object into parts."""
+
+REMOVES_NOTHING = "the driver removes nothing: it has no delete hook"
 
 # A child that has not answered by then hangs: everything that children do here takes well under a second.
 CHILD_SECONDS = 60.0
@@ -80,6 +98,22 @@ class Box:
         with self.storage.open(self.url(key), "rb") as file:
             return bytes(file.read())
 
+    @functools.cached_property
+    def removes(self) -> bool:
+        """Whether the driver removes at all, found out by removing nothing: it may leave out the hook ``delete``."""
+        try:
+            self.storage.remove(self.url("never-there"), missing_ok=True)
+        except io.UnsupportedOperation:
+            return False
+        except OSError:
+            pass  # it tries to; what is wrong with that is for the clauses about removing
+        return True
+
+    @property
+    def renames(self) -> bool:
+        """Whether files can be renamed: in one step, or by removing what was copied."""
+        return self.traits.atomic_rename or self.removes
+
     def absent(self, key: str) -> bool:
         """True where nothing is at *key*, for us and for a second client."""
         seen = self.storage.exists(self.url(key))
@@ -100,6 +134,16 @@ def needs(condition: object, reason: str) -> None:
         pytest.skip(reason)
 
 
+def needs_removal(box: Box) -> None:
+    """Skip the rest of the test where the driver removes nothing; ``changes.remove-refused`` is held there instead."""
+    needs(box.removes, REMOVES_NOTHING)
+
+
+def needs_renaming(box: Box) -> None:
+    """As ``needs_removal``, where a driver without ``delete`` may all the same rename in one step."""
+    needs(box.renames, REMOVES_NOTHING)
+
+
 @contextmanager
 def refused(*kinds: type[BaseException], url: str | None = None, errno: int | None = None) -> Iterator[Any]:
     """Expect an ``OSError`` of one of *kinds*, about *url*, with *errno*; yields pytest's record of it."""
@@ -113,6 +157,19 @@ def refused(*kinds: type[BaseException], url: str | None = None, errno: int | No
             assert error.errno == errno
         if url is not None:
             assert str(error.filename) == url, f"{error!r} has the filename {error.filename!r}"
+
+
+def together(count: int, function: Callable[[int], object]) -> None:
+    """Run ``function(0) … function(count - 1)`` in as many threads, which begin at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def run(number: int) -> None:
+        barrier.wait(60)
+        function(number)
+
+    with ThreadPoolExecutor(count) as threads:
+        for future in [threads.submit(run, number) for number in range(count)]:
+            future.result(120)
 
 
 def in_child(function: Callable[[], object]) -> None:

@@ -25,6 +25,7 @@ import pytest
 
 import storagekit
 from storagekit.location import scheme_of
+from storagekit_conformance.faults import Faults
 
 __all__ = ["Client", "Root", "RootFactory", "StorageClient", "Target"]
 
@@ -113,6 +114,9 @@ class Root:
     unreachable: Mapping[str, object] | None = field(default=None, repr=False)
     """Options that lead to an address where nothing answers."""
 
+    faults: Faults | None = field(default=None, repr=False)
+    """What stands between the storage and its store and can be made to fail: at a target's ``faulty`` places."""
+
     missing_container: str | None = None
     """The URL of a container that does not exist, on stores where containers have to be created."""
 
@@ -141,6 +145,11 @@ class Target:
 
     container: RootFactory | None = None
     """Makes a fresh, empty container: its ``url`` is the container's own, as ``s3://bucket``."""
+
+    faulty: RootFactory | None = None
+    """Makes a fresh place whose requests pass through a fault proxy (``fault_proxy``), with its ``faults``; its
+    ``client`` and the cleaning up pass by. Without it the suite stands around the driver's hooks (``fault_wrapper``).
+    """
 
     session: Callable[[], AbstractContextManager[object]] = nullcontext
     """Entered before the target's first test in a process and left after its last, as for a server."""

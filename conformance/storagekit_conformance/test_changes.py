@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storagekit_conformance.clauses import clause
-from storagekit_conformance.support import PART, Box, content, needs, refused
+from storagekit_conformance.support import PART, Box, content, needs, needs_removal, needs_renaming, refused
 from storagekit_conformance.target import Client
 
 
 @clause("changes.remove")
 @pytest.mark.parametrize("name", ["remove", "unlink"])
 def test_remove(box: Box, name: str) -> None:
+    needs_removal(box)
     url = box.put("folder/object")
     box.put("folder/object2")
     getattr(box.storage, name)(url)
@@ -30,6 +33,7 @@ def test_remove(box: Box, name: str) -> None:
 
 @clause("changes.remove-missing")
 def test_remove_missing(box: Box) -> None:
+    needs_removal(box)
     box.put("object2")
     url = box.url("object")
     with refused(FileNotFoundError, url=url):
@@ -55,7 +59,8 @@ def test_remove_a_directory(box: Box) -> None:
 
 @clause("changes.remove-one-of-two")
 def test_remove_beside_a_directory(box: Box) -> None:
-    needs(box.traits.file_beside_directory, "the store cannot hold a and a/b at the same time")
+    needs(box.traits.file_beside_directory, "the store does not promise to hold a and a/b at the same time")
+    needs_removal(box)
     box.put("a", b"file")
     box.put("a/b", b"below")
     box.storage.remove(box.url("a"))
@@ -64,10 +69,44 @@ def test_remove_beside_a_directory(box: Box) -> None:
     assert box.storage.isdir(box.url("a"))
 
 
+@clause("changes.remove-refused")
+def test_what_does_not_remove_says_so(box: Box) -> None:
+    needs(not box.removes, "the driver removes")
+    url = box.put("folder/object", b"object")
+    box.put("folder/sub/other", b"other")
+    target = box.put("target", b"old")
+    storage = box.storage
+    refusals: list[Callable[[], object]] = [
+        lambda: storage.remove(url),
+        lambda: storage.unlink(url),
+        lambda: storage.remove(url, missing_ok=True),
+        lambda: storage.rmtree(box.url("folder")),
+        lambda: storage.rmtree(box.url("folder/sub")),
+    ]
+    if not box.traits.atomic_rename:
+        for new in (target, box.url("new")):
+            refusals += [functools.partial(storage.rename, url, new), functools.partial(storage.replace, url, new)]
+    if box.traits.empty_directories:
+        storage.mkdir(box.url("empty"))
+        refusals.append(lambda: storage.rmdir(box.url("empty")))
+    for refusal in refusals:
+        with refused(io.UnsupportedOperation):
+            refusal()
+    seen: list[str] = []
+    storage.rmtree(box.url("folder"), onexc=lambda function, path, error: seen.append(path))
+    assert set(seen) >= {url, box.url("folder/sub/other")}, "each is told"
+    storage.rmtree(box.url("folder"), ignore_errors=True)
+    contents = {key: box.get(key) for key in ("folder/object", "folder/sub/other", "target")}
+    assert contents == {"folder/object": b"object", "folder/sub/other": b"other", "target": b"old"}
+    empty = ["empty"] if box.traits.empty_directories else []
+    assert box.storage.listdir(box.url()) == [*empty, "folder", "target"]
+
+
 @clause("changes.rename")
 @pytest.mark.parametrize("name", ["rename", "replace"])
 @pytest.mark.parametrize("size", [0, 1000, PART + 1000])
 def test_rename(box: Box, name: str, size: int) -> None:
+    needs_renaming(box)
     source, target = box.put("folder/source", content(size)), box.url("folder/target")
     getattr(box.storage, name)(source, target)
     assert box.get("folder/target") == content(size)
@@ -78,6 +117,7 @@ def test_rename(box: Box, name: str, size: int) -> None:
 @clause("changes.rename-existing")
 @pytest.mark.parametrize("name", ["rename", "replace"])
 def test_rename_onto_an_object(box: Box, name: str) -> None:
+    needs_renaming(box)
     source, target = box.put("source", b"new"), box.put("target", b"old and longer")
     getattr(box.storage, name)(source, target)
     assert box.get("target") == b"new"
@@ -290,6 +330,8 @@ def test_container_roots_are_no_objects(container: Box) -> None:
         with refused():
             storage.open(url, "w")
     assert container.get("folder/object") == b"data"
+    if not container.removes:
+        return
     storage.remove(object_url)
     assert storage.isdir(container.url())
     with refused():

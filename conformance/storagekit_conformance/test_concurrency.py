@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,24 +14,11 @@ import pytest
 
 from storagekit.errors import ObjectChangedError
 from storagekit_conformance.clauses import clause
-from storagekit_conformance.support import BLOCK, PART, Box, content, in_child, needs, script
+from storagekit_conformance.support import BLOCK, PART, Box, content, in_child, needs, needs_renaming, script, together
 from storagekit_conformance.target import Client
 
 THREADS = 32
 SIZE = 16 * BLOCK + 99
-
-
-def together(count: int, function: Callable[[int], object]) -> None:
-    """Run ``function(0) … function(count - 1)`` in as many threads, which begin at the same moment."""
-    barrier = threading.Barrier(count)
-
-    def run(number: int) -> None:
-        barrier.wait(60)
-        function(number)
-
-    with ThreadPoolExecutor(count) as threads:
-        for future in [threads.submit(run, number) for number in range(count)]:
-            future.result(120)
 
 
 @clause("concurrency.one-object")
@@ -81,10 +67,14 @@ def test_threads_writing(box: Box) -> None:
 
 @clause("concurrency.functions")
 def test_threads_calling_functions(box: Box) -> None:
+    removes = box.removes
+
     def work(number: int) -> None:
         url = box.put(f"folder-{number}/object", b"x" * number)
         assert box.storage.getsize(url) == number
         assert box.storage.listdir(box.url(f"folder-{number}")) == ["object"]
+        if not removes:
+            return
         box.storage.rename(url, url + "-renamed")
         assert not box.storage.exists(url)
         box.storage.remove(url + "-renamed")
@@ -375,3 +365,79 @@ def test_writers_do_not_pickle(box: Box) -> None:
         with pytest.raises(TypeError):
             pickle.dumps(file)
     assert box.get("object") == b"data"
+
+
+@clause("concurrency.pickle-text")
+def test_text_does_not_pickle(box: Box) -> None:
+    box.put("object", b"text")
+    with box.open(box.url("object")) as file:
+        with pytest.raises(TypeError):
+            pickle.dumps(file)
+        assert file.read() == "text"
+
+
+@clause("concurrency.writers-of-one-object")
+@pytest.mark.parametrize("size", [100, PART + 100], ids=["small", "parts"])
+def test_eight_writers_of_one_object(box: Box, size: int) -> None:
+    def write(number: int) -> None:
+        box.put("object", bytes([number]) * (size + number))
+
+    together(8, write)
+    written = box.get("object")
+    assert written == bytes([written[0]]) * (size + written[0]), "one of them, whole"
+    assert box.storage.listdir(box.url()) == ["object"]
+
+
+@clause("concurrency.replace-is-whole")
+@pytest.mark.parametrize("name", ["replace", "copyfile", "open"])
+def test_target_is_always_whole(box: Box, name: str) -> None:
+    if name == "replace":
+        needs_renaming(box)
+    versions = [content(BLOCK + 100, seed=seed) for seed in range(3)]
+    box.put("target", versions[0])
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                assert box.get("target") in versions
+            except ObjectChangedError:
+                pass  # it was read by half when it was replaced
+
+    with ThreadPoolExecutor(4) as threads:
+        readers = [threads.submit(read) for _ in range(4)]
+        try:
+            for number in range(20):
+                if name == "open":
+                    box.put("target", versions[number % 3])
+                else:
+                    source = box.put("source", versions[number % 3])
+                    getattr(box.storage, name)(source, box.url("target"))
+        finally:
+            stop.set()
+        for reader in readers:
+            reader.result(60)
+
+
+@clause("concurrency.listing-while-changing")
+def test_listing_while_others_come_and_go(box: Box) -> None:
+    steady = {f"steady-{number}" for number in range(20)}
+    for name in steady:
+        box.put(f"folder/{name}")
+    stop, removes = threading.Event(), box.removes
+
+    def change() -> None:
+        while not stop.is_set():
+            url = box.put("folder/passing")
+            if removes:
+                box.storage.remove(url)
+
+    with ThreadPoolExecutor(1) as threads:
+        changing = threads.submit(change)
+        try:
+            for _ in range(20):
+                names = box.storage.listdir(box.url("folder"))
+                assert steady <= set(names) <= steady | {"passing"}, "what is there all the time is always listed"
+        finally:
+            stop.set()
+        changing.result(60)

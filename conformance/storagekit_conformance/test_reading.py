@@ -251,3 +251,102 @@ def test_handles_are_independent(box: Box) -> None:
         assert one.read(10) == data[BLOCK : BLOCK + 10]
         one.close()
         assert two.read() == data[10:], "closing one handle does not touch another"
+
+
+@clause("reading.edges")
+def test_reads_around_edges(box: Box) -> None:
+    data = content(PART + 2 * BLOCK)
+    edges = [edge + step for edge in (BLOCK, 2 * BLOCK, PART - BLOCK, PART, PART + BLOCK) for step in (-1, 0, 1)]
+    with box.open(box.put("object", data), "rb") as file:
+        for start in edges:
+            for stop in (start + 1, start + 2, start + BLOCK - 1, start + BLOCK, start + BLOCK + 1):
+                file.seek(start)
+                assert file.read(stop - start) == data[start:stop], f"from {start} to {stop}"
+                assert file.tell() == min(stop, len(data))
+
+
+@clause("reading.any-sequence")
+@pytest.mark.parametrize("seed", range(3))
+def test_any_sequence_of_calls(box: Box, seed: int) -> None:
+    chance = random.Random(seed)
+    data = b"".join(content(chance.choice([0, 3, 80, 5000]), seed=i).replace(b"\n", b"n") + b"\n" for i in range(150))
+    model = io.BufferedReader(io.BytesIO(data))
+    sizes = [-1, 0, 1, 100, BLOCK, BLOCK + 1]
+    with box.open(box.put("object", data), "rb") as file:
+
+        def filled(handle: Any, size: int) -> bytes:
+            buffer = bytearray(size)
+            return bytes(buffer[: handle.readinto(buffer)])
+
+        calls: list[Any] = [
+            lambda handle, size: handle.read(size),
+            lambda handle, size: handle.readline(size),
+            lambda handle, size: handle.readlines(size),
+            lambda handle, size: filled(handle, max(size, 0)),
+            lambda handle, size: next(handle, b"the end"),
+            lambda handle, size: handle.seek(max(size, 0)),
+            lambda handle, size: handle.seek(-min(max(size, 0), len(data)), os.SEEK_END),
+            lambda handle, size: handle.tell(),
+        ]
+        for step in range(200):
+            call, size = chance.choice(calls), chance.choice(sizes)
+            if size == -1 and chance.random() < 0.8:
+                size = 700  # or most of the time the position would be the end
+            assert call(file, size) == call(model, size), f"step {step}, size {size}"
+
+
+@clause("reading.end")
+@pytest.mark.parametrize("size", [0, 1, BLOCK, BLOCK + 1])
+def test_at_the_end(box: Box, size: int) -> None:
+    with box.open(box.put("object", content(size)), "rb") as file:
+        assert len(file.read(size)) == size
+        for _ in range(2):
+            assert (file.read(), file.read(1), file.read1(1), file.peek(1), file.readline()) == (b"",) * 5
+            assert file.readlines() == list(file) == []
+            assert file.readinto(bytearray(1)) == file.readinto1(bytearray(1)) == 0
+            with pytest.raises(StopIteration):
+                next(file)
+            assert file.tell() == size
+
+
+@clause("reading.arguments")
+def test_wrong_arguments(box: Box) -> None:
+    wrong: Any = "five"
+    with box.open(box.put("object", b"0123456789"), "rb") as file:
+        file.read(3)
+        calls: list[Any] = [file.read, file.read1, file.readline, file.seek, file.readinto]
+        for call in calls:
+            with pytest.raises(TypeError):
+                call(wrong)
+        with pytest.raises(TypeError):
+            file.readinto(b"not to be written")
+        with pytest.raises(ValueError, match="-1"):
+            file.read(-2)
+        assert file.tell() == 3
+        assert file.read(2) == b"34", "a wrong call moves nothing"
+
+
+@clause("reading.detach")
+def test_detach(box: Box) -> None:
+    data = content(2 * BLOCK)
+    file = box.open(box.put("object", data), "rb")
+    file.seek(BLOCK)
+    raw = file.detach()
+    with pytest.raises(ValueError, match="detached"):
+        file.read(1)
+    with raw:
+        assert isinstance(raw, io.RawIOBase)
+        assert raw.readall() == data[BLOCK:]
+    assert raw.closed
+
+
+@clause("reading.with")
+def test_with_block(box: Box) -> None:
+    url = box.put("object")
+    with pytest.raises(ZeroDivisionError), box.open(url, "rb") as file:
+        assert iter(file) is file
+        file.flush()
+        raise ZeroDivisionError
+    assert file.closed
+    with pytest.raises(ValueError, match="closed"), file:
+        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import logging
@@ -203,6 +204,7 @@ ENDINGS = {
     "exception": "raise ZeroDivisionError",
     "sys-exit": "sys.exit(0)",
     "terminated": "print('ready', flush=True); sys.stdin.read()",
+    "killed": "print('ready', flush=True); sys.stdin.read()",
 }
 
 
@@ -221,9 +223,9 @@ zipped.write("half")
 """
     # "place" plus the slash is the prefix; the script appends its names to it.
     with script(box.root, "", body) as process:
-        if end == "terminated":
+        if end in ("terminated", "killed"):
             assert process.stdout.readline() == "ready\n", process.stderr.read()
-            process.terminate()
+            process.terminate() if end == "terminated" else process.kill()
         process.communicate(timeout=60)
         if end in ("exit", "sys-exit"):
             assert process.returncode == 0
@@ -251,3 +253,60 @@ def test_the_callers_exception_arrives(box: Box) -> None:
         raise OwnError("mine")
     assert str(caught.value) == "mine"
     assert caught.value.__cause__ is None
+
+
+@clause("sealing.foreign-wrapper-limit")
+def test_the_limit(box: Box) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        io.TextIOWrapper(box.open(box.url("new"), "wb"), encoding="utf-8") as wrapper,
+    ):
+        wrapper.write("half")
+        raise ZeroDivisionError
+    assert box.get("new") == b"half", "the documented limit: the wrapper closes our writer before it can know"
+
+
+@clause("sealing.inner-close")
+@pytest.mark.parametrize("layer", ["binary", "text", "gzip-text"])
+def test_an_inner_layer_is_closed(box: Box, layer: str) -> None:
+    box.put("old", b"old bytes")
+    for key in ("new", "old"):
+        file = writer(box, key, layer)
+        file.write(piece(layer, SMALL))
+        (file.buffer if layer.endswith("text") else file.raw).close()
+        with pytest.raises((OSError, ValueError)):
+            file.close()
+        file.close()
+    untouched(box)
+
+
+@clause("sealing.generator")
+def test_a_generator_that_is_given_up(box: Box) -> None:
+    box.put("old", b"old bytes")
+
+    def produce(key: str) -> Any:
+        with box.open(box.url(key), "wb") as file:
+            while True:
+                file.write((yield))
+
+    ends: list[Any] = [lambda making: making.close(), lambda making: making.throw(KeyError("no more"))]
+    for key in ("new", "old"):
+        for end in ends:
+            making = produce(key)
+            next(making)
+            making.send(b"half")
+            try:
+                end(making)
+            except KeyError:
+                pass  # the caller's own, which came through
+    untouched(box)
+
+
+@clause("sealing.several")
+def test_several_writers(box: Box) -> None:
+    box.put("old", b"old bytes")
+    with pytest.raises(ZeroDivisionError), contextlib.ExitStack() as stack:
+        for key in ("new", "old", "third"):
+            stack.enter_context(box.open(box.url(key), "wb")).write(b"half")
+        raise ZeroDivisionError
+    untouched(box)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import stat
 import time
 from collections.abc import Mapping
 
 import pytest
 
+from storagekit.errors import InvalidArgumentError
 from storagekit_conformance.clauses import clause
 from storagekit_conformance.support import Box, needs, refused
 from storagekit_conformance.target import Client
@@ -25,7 +27,10 @@ def test_file(box: Box) -> None:
     assert found.st_size == 5
     assert stat.S_ISREG(found.st_mode)
     assert found.st_mode & 0o400, "it can be read"
-    assert before - CLOCK_SECONDS < found.st_mtime < time.time() + CLOCK_SECONDS
+    if found.modified_ns is None:
+        assert found.st_mtime == 0, "a store that cannot tell the time does not make one up"
+    else:
+        assert before - CLOCK_SECONDS < found.st_mtime < time.time() + CLOCK_SECONDS
 
 
 @clause("stat.shape")
@@ -155,3 +160,49 @@ def test_permission_bits(box: Box) -> None:
     assert os.path.basename(url) == "object"
     assert stat.S_IMODE(box.storage.stat(url).st_mode) & 0o111 == 0, "data is not executable"
     assert stat.S_IMODE(box.storage.stat(box.url("folder")).st_mode) & 0o111, "a directory can be entered"
+
+
+@clause("stat.after-change")
+def test_stat_after_a_change(box: Box) -> None:
+    url = box.put("object", b"one")
+    before = box.storage.stat(url)
+    for data in (b"longer than that", b"", b"one"):
+        box.put("object", data)
+        found = box.storage.stat(url)
+        assert found.st_size == box.storage.getsize(url) == len(data)
+        assert found.st_mtime_ns >= before.st_mtime_ns - 1_000_000_000, "time does not run backwards"
+        with box.storage.scandir(box.url()) as entries:
+            assert [entry.stat().st_size for entry in entries] == [len(data)]
+
+
+@clause("stat.pickle")
+def test_stat_pickles(box: Box) -> None:
+    found = box.storage.stat(box.put("folder/object", b"12345"))
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found
+    assert (again.st_size, again.st_mode, again.st_mtime_ns, again.etag) == (
+        found.st_size,
+        found.st_mode,
+        found.st_mtime_ns,
+        found.etag,
+    )
+
+
+@clause("stat.metadata")
+def test_metadata_is_kept(box: Box) -> None:
+    metadata = {"who": "me", "what": "a test"}
+    options = {"content_type": "text/x-kit", "metadata": metadata}
+    source, copied, renamed = box.url("source"), box.url("copied"), box.url("renamed")
+    try:
+        with box.open(source, "wb", options=options) as file:
+            file.write(b"data")
+    except InvalidArgumentError as error:
+        assert "content_type" in str(error) or "metadata" in str(error)
+        pytest.skip("the driver keeps no content type and metadata")
+    box.storage.copyfile(source, copied)
+    if box.renames:
+        box.storage.rename(copied, renamed)
+    for url in (source, renamed if box.renames else copied):
+        found = box.storage.stat(url)
+        assert found.content_type == "text/x-kit"
+        assert metadata.items() <= found.metadata.items(), "a store may add its own"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from storagekit_conformance.clauses import clause
-from storagekit_conformance.support import BLOCK, Box
+from storagekit_conformance.support import BLOCK, PART, Box
 
 MIXED = "one\ntwo\r\nthree\rfour\n\nno end"
 SNOWMAN = "snow ☃ и снег \U0001f328\n"
@@ -150,3 +150,110 @@ def test_line_buffering_publishes_nothing(box: Box) -> None:
         file.flush()
         assert box.absent("object")
     assert box.get("object") == b"a line\n"
+
+
+@clause("text.newlines-at-block-edges")
+@pytest.mark.parametrize("newline", [None, "", "\r\n"], ids=["none", "empty", "crlf"])
+def test_line_ends_across_blocks(box: Box, newline: str | None) -> None:
+    lines = ["x" * (BLOCK - 1) + "\r\n", "y" * (BLOCK - 2) + "\r", "z" * BLOCK + "\r\n", "\r", "\n", "end\r"]
+    for shift in range(3):
+        data = ("s" * shift + "".join(lines)).encode()
+        model = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", newline=newline)
+        with box.open(box.put("object", data), newline=newline) as file:
+            assert file.readlines() == model.readlines(), f"shifted by {shift}"
+            assert file.newlines == model.newlines
+
+
+@clause("text.protocol")
+def test_flags_of_text(box: Box) -> None:
+    url = box.put("object", b"text\n")
+    with box.open(url, errors="replace") as file:
+        assert (file.readable(), file.writable(), file.seekable(), file.isatty()) == (True, False, True, False)
+        assert (file.errors, file.newlines, file.line_buffering, file.mode) == ("replace", None, False, "r")
+        assert isinstance(file.buffer, io.BufferedIOBase)
+        file.reconfigure(encoding="latin-1")
+        assert file.encoding == "latin-1"
+        calls: list[Any] = [lambda: file.write("x"), lambda: file.truncate(0), lambda: file.writelines(["x"])]
+        for call in calls:
+            with pytest.raises(io.UnsupportedOperation):
+                call()
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.read()
+    assert box.get("object") == b"text\n"
+
+
+@clause("text.seek-refused")
+def test_seeks_that_text_has_not(box: Box) -> None:
+    with box.open(box.put("object", "☃ one\ntwo\n".encode())) as file:
+        assert file.readline() == "☃ one\n"
+        for offset, whence in ((1, io.SEEK_CUR), (-1, io.SEEK_END)):
+            with pytest.raises(io.UnsupportedOperation):
+                file.seek(offset, whence)
+        with pytest.raises(ValueError):
+            file.seek(-1)
+        next(file)
+        with pytest.raises(OSError):
+            file.tell()
+        file.seek(0)
+        assert file.read() == "☃ one\ntwo\n"
+
+
+@clause("text.end")
+@pytest.mark.parametrize("text", ["", "no line end", "☃" * BLOCK])
+def test_end_of_text(box: Box, text: str) -> None:
+    with box.open(box.put("object", text.encode())) as file:
+        assert file.read() == text
+        for _ in range(2):
+            assert (file.read(), file.read(1), file.readline(), file.readlines(), list(file)) == ("", "", "", [], [])
+        assert file.seek(0, io.SEEK_END) == len(text.encode())
+
+
+@clause("text.cut-character")
+def test_a_character_that_is_cut_off(box: Box) -> None:
+    whole = ("x" * BLOCK + "☃").encode()
+    with box.open(box.put("object", whole[:-1])) as file, pytest.raises(UnicodeDecodeError):
+        file.read()
+    with box.open(box.url("object"), errors="replace") as file:
+        assert file.read() == "x" * BLOCK + "�"
+
+
+@clause("text.write-refused")
+def test_what_a_text_writer_has_not(box: Box) -> None:
+    with box.open(box.url("object"), "w") as file:
+        file.write("0123")
+        calls: list[Any] = [
+            file.read,
+            file.readline,
+            lambda: next(file),
+            lambda: file.seek(0),
+            lambda: file.truncate(0),
+        ]
+        for call in calls:
+            with pytest.raises(io.UnsupportedOperation):
+                call()
+        file.write("4567")
+    assert box.get("object") == b"01234567", "and it does no harm"
+
+
+@clause("text.detach")
+def test_detached_text(box: Box) -> None:
+    with box.open(box.put("object", b"one\ntwo\n")).detach() as binary:
+        assert binary.read() == b"one\ntwo\n"
+    text = box.open(box.url("new"), "w")
+    text.write("text, ")
+    with text.detach() as binary:
+        binary.write(b"bytes")
+        assert box.absent("new")
+    assert box.get("new") == b"text, bytes", "what is outermost then publishes"
+
+
+@clause("text.sizes")
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, PART - 1, PART, PART + 1])
+def test_text_of_those_sizes(box: Box, size: int) -> None:
+    text = ("é" * (size // 2)) + "x" * (size % 2)
+    with box.open(box.url("object"), "w") as file:
+        assert file.write(text) == len(text)
+    assert box.storage.getsize(box.url("object")) == size
+    with box.open(box.url("object")) as file:
+        assert file.read() == text
