@@ -51,7 +51,7 @@ class Backend:
             raise no_driver(f"{scheme}://", f"the driver of {scheme}://, {name}, lacks {', '.join(missing)}")
         self.removes = "delete" in implemented
         """Whether the driver has the hook ``delete``: without it nothing is removed, nor renamed by copying."""
-        manager.register(Fallbacks(manager.hook, name))
+        manager.register(Fallbacks(manager.hook, name, removes=self.removes))
         for wrapper in wrappers:
             what = f"the wrapper {type(wrapper).__qualname__}"
             self._register(manager, wrapper, what)

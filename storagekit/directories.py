@@ -190,13 +190,22 @@ def entries_below(resource: Resource, *, recursive: bool = False) -> Iterator[St
             raise errors.not_a_directory(location) from missing
         raise  # the driver's own words: it may be the container that is missing
     if first is not None:
-        return chain((first,), found)
+        return _only_below(location, chain((first,), found))
     if not location.is_root:
         if resource.traits.implicit_directories:
             raise absent(resource)
         if not status(resource).is_directory:
             raise errors.not_a_directory(location)
     return iter(())
+
+
+def _only_below(location: Location, found: Iterator[Stat]) -> Iterator[Stat]:
+    """The entries, if they lie below *location*: what is listed may be removed, so a driver must not list more."""
+    for stat in found:
+        inside = stat.location.container == location.container or not location.container
+        if not inside or not stat.location.path.startswith(location.prefix):
+            raise errors.os_error(errno.EIO, location, f"the driver lists what does not lie below it: {stat.location}")
+        yield stat
 
 
 def listdir(resource: Resource) -> list[str]:

@@ -7,11 +7,12 @@ need streams and threads, and ``changes`` does them.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from storagekit.driver import Option, Options, Stat, Traits, Upload
-from storagekit.errors import unsupported
+from storagekit.errors import os_error, unsupported
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
 
@@ -21,9 +22,10 @@ __all__ = ["Fallbacks"]
 class Fallbacks:
     """The optional hooks, out of the required ones of the same driver."""
 
-    def __init__(self, hooks: Any, driver: str) -> None:
+    def __init__(self, hooks: Any, driver: str, *, removes: bool) -> None:
         self._hooks = hooks
         self._driver = driver
+        self._removes = removes
 
     def _refuse(self, what: str, where: object) -> OSError:
         return unsupported(where, f"the driver {self._driver} cannot {what}")
@@ -43,7 +45,10 @@ class Fallbacks:
 
     @hookimpl(trylast=True)
     def delete(self, location: Location) -> Literal[True]:
-        raise self._refuse("remove anything (it has no delete hook, or answered None)", location)
+        if self._removes:  # what it did is not known, so this is no refusal
+            text = f"the driver {self._driver} answered None to delete: a hook that did its work returns True"
+            raise os_error(errno.EIO, location, text)
+        raise self._refuse("remove anything (it has no delete hook)", location)
 
     @hookimpl(trylast=True)
     def delete_many(self, locations: Sequence[Location], options: Options) -> Sequence[tuple[Location, OSError]]:

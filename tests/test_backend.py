@@ -145,8 +145,11 @@ def test_none_from_an_optional_hook_goes_on_to_the_fallback() -> None:
     assert made.known_options == {}
     assert made.traits(HERE, {}) == Traits(implicit_directories=True)
     assert made.parse("toy://box/key") == HERE
-    with pytest.raises(io.UnsupportedOperation, match="no delete hook, or answered None"):
+    with pytest.raises(OSError, match="answered None to delete: a hook that did its work returns True") as caught:
         made.delete(HERE, {})
+    assert caught.value.errno == errno.EIO
+    with pytest.raises(io.UnsupportedOperation, match="no delete hook"):
+        backend().delete(HERE, {})
 
 
 def test_hooks_without_an_implementation_answer_none_where_none_means_no() -> None:

@@ -12,9 +12,10 @@ import pytest
 from storagekit.driver import Stat
 from storagekit.errors import os_error
 from storagekit.hookspecs import hookimpl
+from storagekit_conformance import given_targets
 from storagekit_conformance.choosing import Chosen, choose
 from storagekit_conformance.finding import TargetError
-from storagekit_conformance.given_targets import GivenRoot
+from storagekit_conformance.given_targets import GivenRoot, number_hint
 from storagekit_conformance.target import Root, Target
 from storagekit_memory.driver import MemoryDriver
 
@@ -44,6 +45,10 @@ def test_names_and_places() -> None:
         (((), (), None, "http://there", ()), "--s3-endpoint needs --s3-bucket, the bucket to work in"),
         ((("memory",), (), None, None, ("a=1",)), "--option is for a place given by --root or --s3-bucket"),
         (((), ("memory://a",), None, None, ("hush",)), "--option takes name=value"),
+        (
+            ((), (), "bucket", None, ("endpoint_url=http://there",)),
+            "--s3-endpoint says where the bucket of --s3-bucket is, not --option endpoint_url",
+        ),
         (((), ("/tmp",), None, None, ()), "--root takes the URL of a place, as foo://container/folder, not '/tmp'"),
         (((), ("foo://",), None, None, ()), "--root takes the URL of a place, as foo://container/folder, not 'foo://'"),
     ],
@@ -160,6 +165,41 @@ def test_a_first_object_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(GivenRoot, "probe", lambda self: int("a defect"))
     with pytest.raises(TargetError, match="cannot run the target 'memory': writing a first object fails: ValueError: "):
         choose((), ("memory://box",), None, None, ()).check()
+
+
+def test_an_option_that_was_read_as_a_number() -> None:
+    given = choose((), ("s3://bucket/folder",), None, None, ("region_name=12345678",))
+    with pytest.raises(TargetError) as caught:
+        given.check()
+    text = str(caught.value)
+    assert "the option region_name must be a text, not int" in text
+    assert text.endswith("; --option read region_name as a number: 'region_name=\"…\"' gives it as a text")
+    assert "12345678" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "hint"),
+    [
+        ({"size": 3, "who": "me"}, "who is wrong", False),
+        ({"size": 3.5}, "size is wrong", True),
+        ({"size": True}, "size is wrong", False),
+        ({"size": "3"}, "size is wrong", False),
+    ],
+)
+def test_only_a_number_that_an_error_is_about_is_spoken_of(options: Any, text: str, hint: bool) -> None:
+    assert bool(number_hint(options, text)) == hint
+
+
+def test_what_stays_of_a_run_that_cannot_begin_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(given_targets, "remove_below", refused)
+    with pytest.raises(TargetError) as caught:
+        choose((), (f"file://{tmp_path}", "nope://box"), None, None, ()).check()
+    (left,) = tmp_path.iterdir()
+    assert str(caught.value).endswith(f"; left behind: file://{left} (Permission denied)")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_nothing_stays_where_another_target_cannot_run(tmp_path: Path) -> None:

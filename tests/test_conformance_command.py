@@ -165,6 +165,15 @@ def test_reports_are_the_same_each_time_and_with_workers(tmp_path: Path) -> None
     assert row["unsure"] == {"result": "unreliable", "tests": row["honest"]["tests"], "reasons": ["sometimes"]}
 
 
+@pytest.mark.parametrize("arguments", [["--collect-only"], ["-k", "no.such-clause"], ["-k", "no.such", "-n", "2"]])
+def test_a_run_without_a_test_leaves_the_report(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "out.md").write_text("an older one")
+    done = run(tmp_path, "--target", "memory", "--report", "out.md", "-q", *arguments)
+    assert "no test ran: out.md is as it was" in done.stdout.splitlines(), done.stdout + done.stderr
+    assert "report written" not in done.stdout
+    assert (tmp_path / "out.md").read_text() == "an older one"
+
+
 def test_a_test_in_which_a_worker_dies_is_in_the_matrix(tmp_path: Path) -> None:
     arguments = ["--target", "mytargets:dies", "-k", "listing.marker or stat.file or directories.rmtree", "-n", "2"]
     done = run(tmp_path, *arguments, "--report", "out.json")
@@ -199,6 +208,9 @@ def test_a_place_of_an_installed_scheme(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left behind" not in done.stdout
     assert [path.name for path in place.iterdir()] == ["keep"]
+    assert refused(run(tmp_path, "--root", f"file://{place}/../place")) == (
+        f"ERROR: cannot run the target 'file': --root takes a place without '..': file://{place}/../place"
+    )
     assert refused(run(tmp_path, "--root", "nope://box")).startswith(
         "ERROR: cannot run the target 'nope': no driver for nope:// is installed; installed are "
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Literal
@@ -163,7 +164,11 @@ def box_of(kind: type[MemoryDriver]) -> Any:
     ],
     ids=lambda value: value.__name__,
 )
-def test_a_broken_driver_is_found(kind: type[MemoryDriver], machine: type[Machine]) -> None:
+def test_a_broken_driver_is_found(
+    kind: type[MemoryDriver], machine: type[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As many examples as on a store that answers at once, however busy this machine is.
+    monkeypatch.setattr("storagekit_conformance.machines.QUICK_SECONDS", 3600.0)
     with box_of(kind) as root, Box.opened(root) as box:
         with pytest.raises(BaseException) as caught:
             play(box, machine, 1)
@@ -175,3 +180,16 @@ def test_a_broken_driver_is_found(kind: type[MemoryDriver], machine: type[Machin
 def test_an_honest_driver_is_not(machine: type[Machine]) -> None:
     with box_of(MemoryDriver) as root, Box.opened(root) as box:
         play(box, machine, 1)
+
+
+def test_a_failure_names_the_operation_the_key_and_what_was_expected() -> None:
+    with box_of(IgnoresExclusive) as root, Box.opened(root) as box, pytest.raises(AssertionError) as caught:
+        play(box, Files, 1)
+    told = re.fullmatch(
+        r"close the writer of ('.*'): expected FileExistsError, because ('.*') exists; the store allowed it",
+        str(caught.value),
+    )
+    assert told is not None, caught.value
+    assert told[1] == told[2]
+    assert f"key={told[1]}" in "\n".join(caught.value.__notes__), "the steps show keys, not numbers"
+    assert caught.value.__context__ is None, "nothing at the end hides it or stands before it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -38,7 +39,31 @@ def broken_root():
     yield Root("memory://box/place", settings={"drivers": {"memory": lambda: driver}})
 
 
+looked_at = []
+
+
+@contextmanager
+def dying_root():
+    """The look before the run finds a place; then the server is gone."""
+    looked_at.append(1)
+    if len(looked_at) > 1:
+        raise ConnectionRefusedError("the server is dead")
+    with honest_root() as root:
+        yield root
+
+
+@contextmanager
+def staying_root():
+    with broken_root() as root:
+        yield root
+    looked_at.append(1)
+    if len(looked_at) > 1:
+        raise ConnectionRefusedError("the server has died")
+
+
 honest = Target("honest", honest_root)
+dead = Target("dead", dying_root, gaps={"driver.absent": "it ignores conditions"})
+dies = Target("dies", staying_root, gaps={"driver.absent": "it ignores conditions"})
 broken = Target("broken", broken_root)
 excused = Target("excused", broken_root, gaps={"driver.absent": "it ignores conditions"})
 wrongly = Target("wrongly", honest_root, gaps={"driver.absent/put": "a gap that is none"})
@@ -97,6 +122,20 @@ def test_a_gap_is_an_xfail_and_strict(tmp_path: Path) -> None:
     done = run(tmp_path, "--target", "mytargets:unsure", "-k", "test_write_under_absent")
     assert done.returncode == 0
     assert "2 xpassed" in done.stdout
+
+
+def test_a_gap_hides_no_dead_server(tmp_path: Path) -> None:
+    done = run(tmp_path, "--target", "mytargets:dead", "-k", "test_write_under_absent", "--report", "out.json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 errors" in done.stdout
+    assert "2 xfailed" not in done.stdout
+    cell = json.loads((tmp_path / "out.json").read_text())["cells"]["driver.absent"]["dead"]
+    assert cell["result"] == "error"
+    assert any("the server is dead" in reason for reason in cell["reasons"])
+    done = run(tmp_path, "--target", "mytargets:dies", "-k", "test_write_under_absent")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 xfailed" in done.stdout
+    assert "2 errors" in done.stdout
 
 
 def test_patterns_of_gaps() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from storagekit.driver import Traits
-from storagekit_conformance.recording import Notes, outcome
+from storagekit_conformance.recording import Notes, outcome, own_failure
 from storagekit_conformance.report import Outcome, Result
 
 
@@ -84,6 +84,36 @@ def test_a_failure_tells_its_first_line_without_what_varies() -> None:
     assert found.reason == "test_file[x]: OSError: [Errno 5] broken: 's3://…'"
     found = of("error", report("a fixture\nE  is missing", outcome="failed"))
     assert (found.result, found.reason) == (Result.ERROR, "test_file[x]: E  is missing")
+
+
+def call_that(error: BaseException | None, when: Literal["setup", "call", "teardown"]) -> pytest.CallInfo[None]:
+    def does() -> None:
+        if error is not None:
+            raise error
+
+    return pytest.CallInfo.from_call(does, when)
+
+
+@pytest.mark.parametrize("when", ["setup", "teardown"])
+def test_a_failure_around_a_test_is_no_gap(when: Literal["setup", "teardown"]) -> None:
+    expected = report("OSError: no server", outcome="skipped", wasxfail="it has no sizes")
+    expected.when = when
+    own_failure(expected, call_that(OSError("no server"), when))
+    assert expected.outcome == "failed"
+    assert not hasattr(expected, "wasxfail")
+
+
+@pytest.mark.parametrize(
+    ("error", "when"),
+    [(AssertionError("1 == 2"), "call"), (pytest.skip.Exception("no links here"), "setup"), (None, "teardown")],
+)
+def test_other_reports_stay_as_they_are(
+    error: BaseException | None, when: Literal["setup", "call", "teardown"]
+) -> None:
+    other = report(outcome="skipped", wasxfail="it has no sizes")
+    other.when = when
+    own_failure(other, call_that(error, when))
+    assert (other.outcome, getattr(other, "wasxfail", None)) == ("skipped", "it has no sizes")
 
 
 def test_notes_travel_from_a_worker() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storagekit import directories, errors, lookup
+from storagekit import changes, directories, errors, lookup
 from storagekit.backend import Backend, Resource
 from storagekit.driver import Stat, Traits
 from storagekit.hookspecs import hookimpl
@@ -523,3 +523,20 @@ def _kinds(entry: os.DirEntry[str] | directories.DirEntry[str]) -> list[bool]:
         entry.is_dir(follow_symlinks=False),
         entry.is_file(follow_symlinks=False),
     ]
+
+
+def test_a_driver_that_lists_what_does_not_lie_below_is_not_believed() -> None:
+    class Everything(Store):
+        @hookimpl(specname="list")
+        def entries(self, location: Location, recursive: bool, limit: int | None, start_after: str) -> Iterator[Stat]:
+            return super().entries(Location(location.scheme, location.container, ""), recursive, limit, start_after)
+
+    store = Everything()
+    for key in ("a/scratch", "b/precious"):
+        store.backend.open_write(Location("memory", "box", key), {}).put([b"data"])
+    top = Resource(store.backend, Location("memory", "box", "a"), {})
+    for call in (directories.listdir, changes.rmtree):
+        with pytest.raises(OSError, match=r"lists what does not lie below it: memory://box/b") as caught:
+            call(top)
+        assert (caught.value.errno, caught.value.filename) == (errno.EIO, "memory://box/a")
+    assert store.stat(Location("memory", "box", "b/precious")).size == 4

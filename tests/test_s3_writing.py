@@ -191,20 +191,33 @@ class Hollow(FakeApi):
     """Answers every write as a gateway does that knows nothing of S3: with success, and without an ETag."""
 
     def put(self, *arguments: object, **named: object) -> Written:
-        return Written(None)
+        return Written(None, by_store=False)
 
     def complete_upload(self, *arguments: object, **named: object) -> Written:
-        return Written(None)
+        return Written(None, by_store=False)
 
 
-def test_an_answer_without_an_etag_is_borne_out_by_the_object() -> None:
+def test_a_stores_answer_without_an_etag_is_believed_whatever_is_there_now() -> None:
+    class Ceph(FakeApi):
+        """It gives no ETag, and another writer comes before the look at the object."""
+
+        def complete_upload(self, *arguments: object, **named: object) -> Written:
+            FakeApi.put(self, KEY, b"by another, later", Attributes())
+            return Written(None)
+
+    writer = Ceph().driver().open_write(KEY, {}, None)
+    writer.write_part(1, 0, [b"data"])
+    assert writer.commit().size == 4
+
+
+def test_an_answer_of_no_store_is_borne_out_by_the_object() -> None:
     api = Hollow()
-    with pytest.raises(OSError, match="no ETag") as failed:
+    with pytest.raises(OSError, match="is no store's") as failed:
         api.driver().open_write(KEY, {}, None).put([b"data"])
     assert (failed.value.errno, failed.value.filename) == (errno.EIO, KEY.url)
     writer = api.driver().open_write(KEY, {}, None)
     writer.write_part(1, 0, [b"data"])
-    with pytest.raises(OSError, match="no ETag"):
+    with pytest.raises(OSError, match="is no store's"):
         writer.commit()
     writer.abort()
     assert api.pending == {}

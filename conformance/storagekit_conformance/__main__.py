@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,19 +50,6 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(CANNOT_BEGIN)
 
 
-class _Help:
-    """Stands for pytest's parser where only ``--help`` is wanted, so that each option is described once."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._parser = parser
-
-    def getgroup(self, title: str) -> _Help:
-        return self
-
-    def addoption(self, *names: str, **settings: Any) -> None:
-        self._parser.add_argument(*names, **settings)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says and return the exit code."""
     # pytest has letters that look like beginnings of ours, and values that look like options.
@@ -85,20 +74,36 @@ def main(arguments: Sequence[str]) -> int:
     if lacking:
         parser.error(f"the suite needs {', '.join(lacking)}: pip install 'storagekit[conformance]'")
     if given.help:
-        from storagekit_conformance.plugin import pytest_addoption
+        from storagekit_conformance.command_line import add_options
 
-        pytest_addoption(_Help(parser))  # type: ignore[arg-type]
+        add_options(parser.add_argument)
         parser.print_help()
         return 0
     if given.list:
         return _list(given.k)
+    _check(arguments)
     return _run([*(["-k", given.k] if given.k is not None else []), *for_pytest])
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Look at the suite's own options first: what pytest says of a wrong one is four lines about its insides."""
+    from storagekit_conformance.command_line import add_options
+
+    checker = _Parser(add_help=False, allow_abbrev=False)
+    add_options(checker.add_argument)
+    checker.parse_known_args(arguments)
 
 
 def _run(arguments: Sequence[str]) -> int:
     import pytest
 
+    # What a CI sends at its time limit: it shall end as Ctrl-C does, so that what was made at a place is removed.
+    signal.signal(signal.SIGTERM, _interrupt)
     return int(pytest.main([*_OWN_WORLD, *_PLUGIN, *arguments]))
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _list(expression: str | None) -> int:
@@ -110,7 +115,18 @@ def _list(expression: str | None) -> int:
 
         selection = _Selection()
         # pytest itself decides what -k selects; without its terminal it does so in silence.
-        arguments = [*_PLUGIN, "-p", "no:terminal", "--collect-only", "--target", "memory", "-k", expression]
+        arguments = [
+            *_PLUGIN,
+            "-p",
+            "no:terminal",
+            "-o",
+            "addopts=",
+            "--collect-only",
+            "--target",
+            "memory",
+            "-k",
+            expression,
+        ]
         code = int(pytest.main([*_OWN_WORLD, *arguments], plugins=[selection]))
         if code:
             return code
@@ -151,4 +167,10 @@ def _new_driver(name: str, folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # as from `--list | head`: nobody reads on, and that is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)

@@ -20,7 +20,7 @@ import storagekit
 from storagekit.location import scheme_of
 from storagekit_conformance.finding import TargetError, find_target
 from storagekit_conformance.given_s3 import GivenBucket
-from storagekit_conformance.given_targets import GivenPlace, GivenRoot, parse_options
+from storagekit_conformance.given_targets import GivenPlace, GivenRoot, number_hint, parse_options
 from storagekit_conformance.target import Root, Target
 
 __all__ = ["DEFAULT_TARGETS", "Chosen", "choose"]
@@ -48,10 +48,14 @@ class Chosen:
                 if TARGETS.get(target.name) is not target:
                     _look_at(target)
             except (TargetError, OSError) as error:
-                # Where nothing can begin, nothing may stay of the places that were looked at.
-                for name in found:
-                    self.places[name].clear()
-                raise TargetError(f"cannot run the target {target.name!r}: {_told(error)}") from error
+                told = f"cannot run the target {target.name!r}: {_told(error)}"
+                if place := self.places.get(target.name):
+                    told += number_hint(place.options, told)
+                # Where nothing can begin, nothing may stay of the places that were looked at, or it is told.
+                raise TargetError("; ".join([told, *self.clear()])) from error
+            except BaseException:  # interrupted
+                self.clear()
+                raise
         return found
 
     def learn(self, found: Mapping[str, Mapping[str, object]]) -> None:

@@ -22,13 +22,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import storagekit
 from storagekit.location import scheme_of
 from storagekit_conformance.finding import TargetError
+from storagekit_conformance.hooks import Driver
+from storagekit_conformance.support import Box
 from storagekit_conformance.target import Root, StorageClient, Target
 
-__all__ = ["PREFIX", "GivenPlace", "GivenRoot", "parse_options", "remove_below"]
+__all__ = ["PREFIX", "GivenPlace", "GivenRoot", "number_hint", "parse_options", "remove_below"]
 
 PREFIX = "storagekit-conformance-"
 """How the one prefix of a run begins, below which everything happens; a random text follows."""
@@ -64,8 +67,22 @@ def parse_options(given: Sequence[str]) -> dict[str, object]:
     return options
 
 
+def number_hint(options: Mapping[str, object], text: str) -> str:
+    """What to add to the error *text* where it speaks of an option that was read as a number; "" where it does not.
+
+    A secret of digits alone is a number to JSON, and a driver that wants a text says only that.
+    """
+    for name, value in options.items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and name in text:
+            return f"; --option read {name} as a number: '{name}=\"…\"' gives it as a text"
+    return ""
+
+
 class GivenPlace(ABC):
     """A place from the command line: a target, what has to be found out about it, and what is left of it."""
+
+    options: Mapping[str, object]
+    """Options of the driver, as ``--option`` gave them."""
 
     @abstractmethod
     def target(self, name: str) -> Target:
@@ -84,7 +101,10 @@ class GivenPlace(ABC):
 
     @abstractmethod
     def clear(self) -> str | None:
-        """Remove what the run has made, after all tests; one line about what had to stay, or None."""
+        """Remove what the run has made, after all tests; one line about what had to stay, or None.
+
+        Also where ``probe`` has raised, or was never called; nothing is asked where nothing was begun.
+        """
 
 
 @dataclass
@@ -99,6 +119,10 @@ class GivenRoot(GivenPlace):
     """Another process sees the objects; then so does another ``Storage``."""
     visible: bool = False
     """Another ``Storage`` of the same process sees them."""
+    secrets: Sequence[str] = ()
+    """The options that the driver calls secret, and that are given and not empty."""
+    _begun: bool = field(default=False, init=False, repr=False)
+    """Something was made that does not go with the ``Storage`` that made it."""
 
     def __post_init__(self) -> None:
         scheme = scheme_of(self.url)
@@ -129,35 +153,43 @@ class GivenRoot(GivenPlace):
                 storage.makedirs(url)
             try:
                 client = StorageClient(storage, url) if self.visible else None
-                yield Root(url, options=self.options, client=client, shared=self.shared)
+                # Which environment variable would say a secret, nobody has told.
+                secrets = dict.fromkeys(self.secrets, "")
+                yield Root(url, options=self.options, client=client, shared=self.shared, secrets=secrets)
             finally:
                 if self.visible:
                     _tidy(storage, url, self.folder)
 
     def probe(self) -> dict[str, object]:
         with self.storage() as storage, self.storage() as other:
-            if not storage.traits(self.url).implicit_directories:
+            traits = storage.traits(self.url)
+            # The driver would list the place under another name, and what is there could not be told to be ours.
+            if ".." in self.url.split("/") and not traits.literal_keys:
+                raise TargetError(f"--root takes a place without '..': {self.url}")
+            self.secrets = self._secrets()
+            if not traits.implicit_directories:
                 if not storage.isdir(self.url):
                     raise TargetError(f"there is no such directory: {self.url}")
                 storage.makedirs(self.folder)
-            url = f"{self.folder}/probe"
-            with storage.open(url, "wb") as file:
-                file.write(b"written before the run to see that it can be")
+                self._begun = True
             try:
+                url = self._write(storage)
                 self.visible = other.exists(url)
+                self._begun = self.visible  # what nobody else sees goes with the storage
                 self.shared = self.visible and self._another_process_sees(url)
-                if not self.visible and not storage.traits(self.url).implicit_directories:
+                if not self.visible and not traits.implicit_directories:
                     raise TargetError("another Storage does not see what this one makes: describe it in a Target")
             finally:
                 _tidy(storage, self.folder, self.folder)
-        return {"run": self.run, "visible": self.visible, "shared": self.shared}
+        return {"run": self.run, "visible": self.visible, "shared": self.shared, "secrets": list(self.secrets)}
 
-    def learn(self, found: Mapping[str, object]) -> None:
+    def learn(self, found: Mapping[str, Any]) -> None:
         self.run, self.visible, self.shared = str(found["run"]), bool(found["visible"]), bool(found["shared"])
+        self.secrets = tuple(found["secrets"])
 
     def clear(self) -> str | None:
-        if not self.visible:
-            return None  # it went with the Storage that held it
+        if not self._begun:
+            return None
         try:
             with self.storage() as storage:
                 remove_below(storage, self.folder, self.folder)
@@ -165,6 +197,26 @@ class GivenRoot(GivenPlace):
         except Exception as error:
             return f"left behind: {self.folder} ({getattr(error, 'strerror', None) or error})"
         return None
+
+    def _secrets(self) -> Sequence[str]:
+        with Box.opened(Root(self.url, options=self.options)) as box, Driver.of(box) as driver:
+            known = driver.call("known_options") or ()
+        # An empty text is found in any other, and tells nothing.
+        return tuple(option.name for option in known if option.secret and self.options.get(option.name))
+
+    def _write(self, storage: storagekit.Storage) -> str:
+        """Write the first object and note that something was begun; its URL."""
+        url = f"{self.folder}/probe"
+        try:
+            with storage.open(url, "wb") as file:
+                file.write(b"written before the run to see that it can be")
+        except BaseException:
+            # A write that fails may have written. That a store which refuses everything keeps something, nobody
+            # needs to be told.
+            self._begun = self._begun or _holds(storage, self.folder)
+            raise
+        self._begun = True
+        return url
 
     def _another_process_sees(self, url: str) -> bool:
         given = json.dumps({"scheme": self.scheme, "options": dict(self.options), "url": url})
@@ -208,6 +260,14 @@ def _abort_uploads(storage: storagekit.Storage, url: str, folder: str) -> None:
                 storage.abort_upload(upload)
     except io.UnsupportedOperation:
         return  # a driver that cannot tell of them
+
+
+def _holds(storage: storagekit.Storage, folder: str) -> bool:
+    """Whether anything is listed there."""
+    try:
+        return bool(storage.rmtree(folder, dry_run=True))
+    except Exception:
+        return False  # the driver is under test, and this is about the error before
 
 
 def _tidy(storage: storagekit.Storage, url: str, folder: str) -> None:

@@ -15,8 +15,10 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, consumes, multiple, precondition, rule
 
+from storagekit import Storage
 from storagekit.errors import ObjectChangedError
-from storagekit_conformance.machines import FOLDERS, Machine, Reader, Writer
+from storagekit_conformance.machines import A_KEY, A_SIZE, FOLDERS, Machine, Reader, Writer
+from storagekit_conformance.model import ALLOWED
 from storagekit_conformance.support import BLOCK
 
 __all__ = ["Directories", "Everything", "Files", "Readers"]
@@ -30,18 +32,17 @@ class Behind(Machine):
     """A second client that changes things behind our back, where there is one."""
 
     @precondition(lambda self: self.client is not None)
-    @rule(number=st.integers(0, 20), size=st.integers(0, 20))
-    def put_behind(self, number: int, size: int) -> None:
+    @rule(key=A_KEY, size=A_SIZE)
+    def put_behind(self, key: str, size: int) -> None:
         """Somebody else writes an object."""
-        key, data = self.key(number), self.data(size)
+        data = self.data(size)
         if not self.model.unclear(key):
             self.change(key, data)
 
     @precondition(lambda self: self.client is not None and self.setting.can_delete)
-    @rule(number=st.integers(0, 20))
-    def delete_behind(self, number: int) -> None:
+    @rule(key=A_KEY)
+    def delete_behind(self, key: str) -> None:
         """Somebody else removes an object."""
-        key = self.key(number)
         if self.model.is_file(key):
             self.change(key, None)
 
@@ -51,30 +52,30 @@ class Files(Behind):
 
     writing = Bundle("writers")
 
-    @rule(number=st.integers(0, 20), onto=st.integers(0, 20), name=st.sampled_from(["rename", "replace"]))
-    def rename(self, number: int, onto: int, name: str) -> None:
+    @rule(old=A_KEY, new=A_KEY, name=st.sampled_from(["rename", "replace"]))
+    def rename(self, old: str, new: str, name: str) -> None:
         """Rename a file."""
-        old, new = self.key(number), self.key(onto)
         if (self.model.is_file(old) or not self.model.is_dir(old)) and not self.may_hold_both(new):
             function = getattr(self.storage, name)
-            self.does(self.model.rename(old, new), lambda: function(self.box.url(old), self.box.url(new)))
+            refusal = self.model.rename(old, new)
+            self.does(f"{name} {old!r} to {new!r}", refusal, lambda: function(self.box.url(old), self.box.url(new)))
             self.agree(old, new)
 
-    @rule(number=st.integers(0, 20), onto=st.integers(0, 20), into=st.booleans())
-    def copy(self, number: int, onto: int, into: bool) -> None:
+    @rule(old=A_KEY, new=A_KEY, into=st.booleans())
+    def copy(self, old: str, new: str, into: bool) -> None:
         """Copy a file to a name, or into a directory."""
-        old, new = self.key(number), self.key(onto)
         made = self.model.copied_to(old, new) if into else new
         if self.may_hold_both(made):
             return
         function = self.storage.copy if into else self.storage.copyfile
-        self.does(self.model.copyfile(old, made), lambda: function(self.box.url(old), self.box.url(new)))
+        step = f"{'copy' if into else 'copyfile'} {old!r} to {new!r}"
+        refusal = self.model.copyfile(old, made)
+        self.does(step, refusal, lambda: function(self.box.url(old), self.box.url(new)))
         self.agree(old, made)
 
-    @rule(number=st.integers(0, 20), exist_ok=st.booleans())
-    def touch(self, number: int, exist_ok: bool) -> None:
+    @rule(key=A_KEY, exist_ok=st.booleans())
+    def touch(self, key: str, exist_ok: bool) -> None:
         """Touch a file or a directory, or make one."""
-        key = self.key(number)
         if self.model.unclear(key):
             return
         may_refuse = exist_ok and (self.model.is_file(key) or self.model.is_dir(key))
@@ -86,7 +87,7 @@ class Files(Behind):
                 if not may_refuse:
                     raise
 
-        self.does(self.model.touch(key, exist_ok=exist_ok), touch)
+        self.does(f"touch {key!r}, exist_ok={exist_ok}", self.model.touch(key, exist_ok=exist_ok), touch)
         self.agree(key)
 
     def begin_writing(self, key: str, exclusive: bool) -> Writer | None:
@@ -94,7 +95,9 @@ class Files(Behind):
         refusal = self.model.no_creation(key) if exclusive else self.model.no_room(key)
         if refusal or self.model.unclear(key) or not self._keeps_writers():
             return None
-        writer = Writer(key, self.box.open(self.box.url(key), "xb" if exclusive else "wb"), exclusive)
+        mode = "xb" if exclusive else "wb"
+        file = self.does(f"open {key!r} in mode {mode!r}", ALLOWED, lambda: self.box.open(self.box.url(key), mode))
+        writer = Writer(key, file, exclusive)
         self.writers.append(writer)
         self.agree(key)
         return writer
@@ -104,9 +107,9 @@ class Files(Behind):
         self.writers.remove(writer)
         if publish:
             refusal = self.model.write(writer.key, writer.data, exclusive=writer.exclusive)
-            self.does(refusal, writer.file.close)
+            self.does(f"close the writer of {writer.key!r}", refusal, writer.file.close)
         else:
-            writer.file.discard()
+            self.does(f"discard the writer of {writer.key!r}", ALLOWED, writer.file.discard)
         self.agree(writer.key)
 
     def _keeps_writers(self) -> bool:
@@ -114,29 +117,30 @@ class Files(Behind):
         traits = self.box.traits
         return traits.file_beside_directory or not traits.implicit_directories
 
-    @rule(target=writing, number=st.integers(0, 20), exclusive=st.booleans())
-    def open_writer(self, number: int, exclusive: bool) -> Any:
+    @rule(target=writing, key=A_KEY, exclusive=st.booleans())
+    def open_writer(self, key: str, exclusive: bool) -> Any:
         """Begin to write."""
-        return self.begin_writing(self.key(number), exclusive) or multiple()
+        return self.begin_writing(key, exclusive) or multiple()
 
-    @rule(writer=writing, size=st.integers(0, 20))
+    @rule(writer=writing, size=A_SIZE)
     def write_on(self, writer: Writer, size: int) -> None:
         """Write some more, which nobody sees."""
         if writer in self.writers:
             piece = self.data(size)
-            assert writer.file.write(piece) == len(piece)
+            step = f"write {size} bytes more to the writer of {writer.key!r}"
+            self.same("the answer", self.does(step, ALLOWED, lambda: writer.file.write(piece)), len(piece))
             writer.data += piece
-            assert writer.file.tell() == len(writer.data)
+            self.same("tell()", writer.file.tell(), len(writer.data))
             self.agree(writer.key)
 
-    @rule(number=st.integers(0, 20), exclusive=st.booleans(), size=st.integers(0, 20))
-    def race(self, number: int, exclusive: bool, size: int) -> None:
+    @rule(key=A_KEY, exclusive=st.booleans(), size=A_SIZE, other_size=A_SIZE)
+    def race(self, key: str, exclusive: bool, size: int, other_size: int) -> None:
         """Somebody else writes the same object between our ``open`` and our ``close``."""
-        writer = self.begin_writing(self.key(number), exclusive)
+        writer = self.begin_writing(key, exclusive)
         if writer is not None:
-            writer.data = self.data(size)
-            writer.file.write(writer.data)
-            self.change(writer.key, self.data(size + 1))
+            data = writer.data = self.data(size)
+            self.does(f"write {size} bytes to the writer of {key!r}", ALLOWED, lambda: writer.file.write(data))
+            self.change(writer.key, self.data(other_size))
             self.agree(writer.key)
             self.end_writing(writer, publish=True)
 
@@ -155,21 +159,22 @@ class Directories(Behind):
     @rule(key=folders)
     def mkdir(self, key: str) -> None:
         """Make one directory."""
-        self.does(self.model.mkdir(key), lambda: self.storage.mkdir(self.box.url(key)))
+        self.does(f"mkdir {key!r}", self.model.mkdir(key), lambda: self.storage.mkdir(self.box.url(key)))
         self.agree(key)
 
     @rule(key=folders, exist_ok=st.booleans())
     def makedirs(self, key: str, exist_ok: bool) -> None:
         """Make a directory with those above it."""
         refusal = self.model.makedirs(key, exist_ok=exist_ok)
-        self.does(refusal, lambda: self.storage.makedirs(self.box.url(key), exist_ok=exist_ok))
+        step = f"makedirs {key!r}, exist_ok={exist_ok}"
+        self.does(step, refusal, lambda: self.storage.makedirs(self.box.url(key), exist_ok=exist_ok))
         self.agree(key)
 
     @rule(key=folders)
     def rmdir(self, key: str) -> None:
         """Remove an empty directory."""
         self.settle_writers()
-        self.does(self.model.rmdir(key), lambda: self.storage.rmdir(self.box.url(key)))
+        self.does(f"rmdir {key!r}", self.model.rmdir(key), lambda: self.storage.rmdir(self.box.url(key)))
         self.agree(key)
 
     @rule(key=folders, dry_run=st.booleans())
@@ -177,7 +182,8 @@ class Directories(Behind):
         """Remove a directory with all that is below it, or only say what would go."""
         self.settle_writers()
         refusal = self.model.no_directory(key) if dry_run else self.model.rmtree(key)
-        self.does(refusal, lambda: self.storage.rmtree(self.box.url(key), dry_run=dry_run))
+        step = f"rmtree {key!r}, dry_run={dry_run}"
+        self.does(step, refusal, lambda: self.storage.rmtree(self.box.url(key), dry_run=dry_run))
         self.agree(key)
 
     @rule(key=folders, onto=folders)
@@ -186,7 +192,8 @@ class Directories(Behind):
         self.settle_writers()
         if self.model.is_dir(key) and not self.model.is_file(key):
             refusal = self.model.rename(key, onto)
-            self.does(refusal, lambda: self.storage.rename(self.box.url(key), self.box.url(onto)))
+            step = f"rename {key!r} to {onto!r}"
+            self.does(step, refusal, lambda: self.storage.rename(self.box.url(key), self.box.url(onto)))
             self.agree(key, onto)
 
     @rule(key=folders)
@@ -194,18 +201,27 @@ class Directories(Behind):
         """One directory: its names, its entries, and what a pattern finds in it."""
         url = self.box.url(key)
         refusal = self.model.no_directory(key)
-        self.does(refusal, lambda: self.storage.listdir(url))
-        self.does(refusal, lambda: self.storage.scandir(url).close())
+        names = self.does(f"listdir {key!r}", refusal, lambda: self.storage.listdir(url))
         folders, files = ([], []) if refusal else map(sorted, self.model.names(key))
         if not refusal:
-            assert self.storage.listdir(url) == sorted({*folders, *files})
-            with self.storage.scandir(url) as entries:
-                found = [(entry.name, entry.is_dir(), entry.is_file()) for entry in entries]
-            expected = [(name, True, False) for name in folders] + [(name, False, True) for name in files]
-            assert sorted(found) == sorted(expected)
+            expected = sorted({*folders, *files})
+            self.same_names("the answer", map(repr, names), map(repr, expected))
+            self.same("the order", names, expected)
+        entries = self.does(f"scandir {key!r}", refusal, lambda: _entries(self.storage, url))
+        if not refusal:
+            self.same_names(
+                "the answer",
+                (f"{name!r} with is_dir={is_dir}, is_file={is_file}" for name, is_dir, is_file in entries),
+                (
+                    f"{name!r} with is_dir={is_dir}, is_file={not is_dir}"
+                    for is_dir, names in ((True, folders), (False, files))
+                    for name in names
+                ),
+            )
         shown = {name for name in (*folders, *files) if not name.startswith(".")}
         paths = [f"{url}/{name}" if name else f"{url}//" for name in shown]
-        assert sorted(self.storage.glob(f"{glob.escape(url)}/*")) == sorted(paths)
+        found = self.does(f"glob of '*' in {key!r}", ALLOWED, lambda: self.storage.glob(f"{glob.escape(url)}/*"))
+        self.same_names("the answer", found, paths)
 
 
 class Readers(Behind):
@@ -216,13 +232,15 @@ class Readers(Behind):
     places = st.sampled_from(PLACES)
     counts = st.sampled_from(COUNTS)
 
-    @rule(target=reading, number=st.integers(0, 20), unbuffered=st.booleans())
-    def open_reader(self, number: int, unbuffered: bool) -> Any:
+    @rule(target=reading, key=A_KEY, unbuffered=st.booleans())
+    def open_reader(self, key: str, unbuffered: bool) -> Any:
         """Open an object and keep the handle."""
-        key = self.key(number)
         if not self.model.is_file(key):
             return multiple()
-        file = self.box.open(self.box.url(key), "rb", buffering=0 if unbuffered else -1)
+        buffering = 0 if unbuffered else -1
+        url = self.box.url(key)
+        step = f"open {key!r} with buffering={buffering}"
+        file = self.does(step, ALLOWED, lambda: self.box.open(url, "rb", buffering=buffering))
         reader = Reader(key, file, self.model.held[key])
         self.readers.append(reader)
         return reader
@@ -230,7 +248,7 @@ class Readers(Behind):
     @rule(reader=reading, same_size=st.booleans())
     def replace(self, reader: Reader, same_size: bool) -> None:
         """The object gets other bytes under its reader."""
-        data = self.data(-1)
+        data = self.data(self.sizes[-1])
         self.change(reader.key, data[: len(reader.held.data)] if same_size else data)
 
     @rule(reader=reading)
@@ -249,22 +267,22 @@ class Readers(Behind):
     @rule(reader=reading, count=counts)
     def read_on(self, reader: Reader, count: int) -> None:
         """Read where the handle stands; a raw handle may give less, but not nothing."""
-        with self._of_one_version(reader) as old:
+        with self._of_one_version(reader, f"read {count} bytes") as old:
             seen = reader.file.read(count)
             stop = None if count < 0 else reader.position + count
             expected = old[reader.position : stop]
             if isinstance(reader.file, io.RawIOBase) and count > 0 and expected:
-                assert seen, "nothing before the end"
+                self.told(seen, f"nothing, before the end at {len(old)}")
                 expected = expected[: len(seen)]
-            assert seen == expected, f"{count} bytes at {reader.position}"
+            self.same("what was read", seen, expected)
             reader.position += len(seen)
 
     @rule(reader=reading)
     def read_line(self, reader: Reader) -> None:
         """Read a line where the handle stands."""
-        with self._of_one_version(reader) as old:
+        with self._of_one_version(reader, "read a line") as old:
             line, end, _ = old[reader.position :].partition(b"\n")
-            assert reader.file.readline() == line + end
+            self.same("the line", reader.file.readline(), line + end)
             reader.position += len(line + end)
 
     @rule(reader=reading, whence=st.sampled_from([io.SEEK_SET, io.SEEK_CUR, io.SEEK_END]), place=places)
@@ -272,8 +290,9 @@ class Readers(Behind):
         """Go somewhere, in each of the three ways."""
         size = len(reader.held.data)
         offset = place - {io.SEEK_SET: 0, io.SEEK_CUR: reader.file.tell(), io.SEEK_END: size}[whence]
-        with self._of_one_version(reader):
-            assert reader.file.seek(offset, whence) == place == reader.file.tell()
+        with self._of_one_version(reader, f"seek({offset}, {whence})"):
+            self.same("the answer", reader.file.seek(offset, whence), place)
+            self.same("tell()", reader.file.tell(), place)
         reader.position = reader.file.tell()
 
     @rule(reader=consumes(reading))
@@ -283,21 +302,32 @@ class Readers(Behind):
         reader.file.close()
 
     @contextmanager
-    def _of_one_version(self, reader: Reader) -> Iterator[bytes]:
+    def _of_one_version(self, reader: Reader, action: str) -> Iterator[bytes]:
         """Compare with the bytes of the version that was opened. Once that has changed, there may be an error
         instead; and where readers are not pinned to a version, anything may come."""
+        __tracebackhide__ = True
         changed = self.model.held.get(reader.key) is not reader.held
+        since = ", of an object that was changed since it was opened" if changed else ""
+        self.step = f"{action} at {reader.position} in the reader of {reader.key!r}{since}"
         try:
             yield reader.held.data
         except ObjectChangedError as error:
-            assert changed, "nobody changed it"
-            assert error.filename == self.box.url(reader.key)
-        except (AssertionError, OSError):
+            self.told(changed, f"nobody changed it; the store raised {error!r}")
+            self.same("the error's filename", error.filename, self.box.url(reader.key))
+        except (AssertionError, OSError) as error:
             if not changed or self.box.traits.pinned_reads:
-                raise
+                if isinstance(error, AssertionError):
+                    raise
+                expected = "the old bytes or ObjectChangedError" if changed else "no error"
+                raise AssertionError(f"{self.step}: expected {expected}; the store raised {error!r}") from error
         else:
             return
         reader.position = reader.file.seek(0)
+
+
+def _entries(storage: Storage, url: str) -> list[tuple[str, bool, bool]]:
+    with storage.scandir(url) as entries:
+        return [(entry.name, entry.is_dir(), entry.is_file()) for entry in entries]
 
 
 class Everything(Files, Directories, Readers):

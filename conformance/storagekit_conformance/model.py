@@ -10,9 +10,9 @@ questions, and differ in what a change asks for first:
 * with *implicit directories* a key needs no parent, and a directory is there as long as a key begins with it;
 * with *real directories* a parent must be there, is a key of its own, and stays when its last child goes.
 
-Each change answers with the classes of error that it must be refused with, and then changes nothing; or with
-``ALLOWED``, and is then done. Where several things are wrong at once any of their errors is right: which one a
-store meets first is its own affair.
+Each change answers with the classes of error that it must be refused with and the reason, and then changes nothing;
+or with ``ALLOWED``, and is then done. Where several things are wrong at once any of their errors is right: which one a
+store meets first is its own affair. The reasons are for the author of a driver, who has to read what went wrong.
 """
 
 from __future__ import annotations
@@ -21,20 +21,41 @@ import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from storagekit.driver import Traits
 
 __all__ = ["ALLOWED", "Held", "Model", "Refusal"]
 
-Refusal: TypeAlias = tuple[type[OSError], ...]
-"""The errors that are right; none at all where the change is allowed."""
 
-ALLOWED: Refusal = ()
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The errors that are right, and why; false, with no errors at all, where the change is allowed."""
+
+    reason: str = ""
+    kinds: tuple[type[OSError], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.kinds)
+
+    def __add__(self, other: Refusal) -> Refusal:
+        """Both are wrong at once."""
+        reasons = dict.fromkeys(filter(None, (self.reason, other.reason)))
+        return Refusal(", and ".join(reasons), tuple(dict.fromkeys(self.kinds + other.kinds)))
+
+    def __str__(self) -> str:
+        names = " or ".join(kind.__name__ for kind in self.kinds)
+        return f"{names}, because {self.reason}" if self.kinds else "no error"
+
+
+def _no(reason: str, *kinds: type[OSError]) -> Refusal:
+    return Refusal(reason, kinds)
+
+
+ALLOWED = Refusal()
 
 # "What the system says" of a directory that is removed or copied as a file: macOS and Linux differ.
-_DIRECTORY: Refusal = (IsADirectoryError, PermissionError)
-_BELOW_A_FILE: Refusal = (FileNotFoundError, NotADirectoryError)
+_DIRECTORY = (IsADirectoryError, PermissionError)
+_REMOVES_NOTHING = "the driver removes nothing"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,7 +88,11 @@ class Model:
 
     def below_a_file(self, key: str) -> bool:
         """True where a file stands in the way to *key*, on a store where nothing can be below a file."""
-        return not self.traits.file_beside_directory and any(self.is_file(above) for above in _above(key))
+        return self._in_the_way(key) is not None
+
+    def _in_the_way(self, key: str) -> str | None:
+        above = [] if self.traits.file_beside_directory else _above(key)
+        return next(filter(self.is_file, above), None)
 
     def names(self, key: str) -> tuple[set[str], set[str]]:
         """The names directly below a directory: of directories, and of files."""
@@ -87,20 +112,25 @@ class Model:
         for name in folders:
             yield from self.tree(f"{_prefix(key)}{name}/")
 
-    def no_file(self, key: str, *, directory: Refusal = (IsADirectoryError,)) -> Refusal:
+    def no_file(self, key: str, *, directory: tuple[type[OSError], ...] = (IsADirectoryError,)) -> Refusal:
         """Why *key* cannot be read as a file."""
         if self.is_file(key):
             return ALLOWED
-        return directory if self.is_dir(key) else self._missing(key)
+        return _no(f"{key!r} is a directory", *directory) if self.is_dir(key) else self._missing(key)
 
     def no_directory(self, key: str) -> Refusal:
         """Why *key* cannot be listed."""
         if self.is_dir(key):
             return ALLOWED
-        return (NotADirectoryError,) if self.is_file(key) else self._missing(key)
+        return _no(f"{key!r} is a file", NotADirectoryError) if self.is_file(key) else self._missing(key)
 
     def _missing(self, key: str) -> Refusal:
-        return _BELOW_A_FILE if self.below_a_file(key) else (FileNotFoundError,)
+        if self.below_a_file(key):
+            return self._below(key, FileNotFoundError, NotADirectoryError)
+        return _no(f"nothing is at {key!r}", FileNotFoundError)
+
+    def _below(self, key: str, *kinds: type[OSError]) -> Refusal:
+        return _no(f"{self._in_the_way(key)!r} is a file and file_beside_directory is not declared", *kinds)
 
     # files
 
@@ -116,20 +146,23 @@ class Model:
         """Why no file can be made at *key*."""
         if self.traits.implicit_directories:
             # Which words a server has for this, nobody promises.
-            return (OSError,) if self.below_a_file(key) else ALLOWED
+            return self._below(key, OSError) if self.below_a_file(key) else ALLOWED
         if self.is_dir(key):
-            return (IsADirectoryError,)
+            return _no(f"{key!r} is a directory", IsADirectoryError)
         if self.below_a_file(key):
-            return _BELOW_A_FILE
-        return ALLOWED if self.is_dir(_parent(key)) else (FileNotFoundError,)
+            return self._below(key, FileNotFoundError, NotADirectoryError)
+        return ALLOWED if self.is_dir(_parent(key)) else self._no_parent(key)
+
+    def _no_parent(self, key: str) -> Refusal:
+        return _no(f"the directory {_parent(key)!r} is not there", FileNotFoundError)
 
     def no_creation(self, key: str) -> Refusal:
         """Why no file can be made at *key* in mode ``x``."""
         refusal = self.no_room(key)
         if self.is_file(key) or (refusal and self.is_dir(key)):
-            refusal += (FileExistsError,)
+            refusal += _exists(key)
         if not self.traits.exclusive_create:
-            refusal += (io.UnsupportedOperation,)
+            refusal += _no("exclusive_create is not declared", io.UnsupportedOperation)
         return refusal
 
     def write(self, key: str, data: bytes, *, exclusive: bool = False) -> Refusal:
@@ -144,7 +177,7 @@ class Model:
         silent = missing_ok and (self.traits.implicit_directories or not self.is_dir(key))
         refusal = ALLOWED if silent else self.no_file(key, directory=_DIRECTORY)
         if not self.can_delete:
-            return (*refusal, io.UnsupportedOperation)
+            return refusal + _no(_REMOVES_NOTHING, io.UnsupportedOperation)
         if not refusal:
             self.held.pop(key, None)
         return refusal
@@ -153,9 +186,9 @@ class Model:
         """``touch``: a new version with the same bytes. A store that cannot renew a time may also refuse."""
         if self.is_file(key) or self.is_dir(key):
             if not exist_ok:
-                return (FileExistsError,)
+                return _exists(key)
             if not self.is_file(key):
-                return (IsADirectoryError,) if self.traits.implicit_directories else ALLOWED
+                return self.no_file(key) if self.traits.implicit_directories else ALLOWED
             self.held[key] = Held(self.held[key].data)
             return ALLOWED
         return self.write(key, b"")
@@ -164,9 +197,9 @@ class Model:
         """``copyfile``."""
         refusal = self.no_file(source, directory=_DIRECTORY) + self.no_room(target)
         if self.unclear(target) and self.is_dir(target):
-            refusal += (IsADirectoryError,)
+            refusal += _no(f"{target!r} is a directory", IsADirectoryError)
         if source == target:
-            refusal += (shutil.SameFileError,)
+            refusal += _no("both are the same", shutil.SameFileError)
         if not refusal:
             self.held[target] = Held(self.held[source].data)
         return refusal
@@ -185,21 +218,26 @@ class Model:
             return self._missing(source) + self.no_room(target)
         refusal = self.no_room(target)
         if self.is_dir(target) and not self.is_file(target):
-            refusal += (IsADirectoryError,)
+            refusal += _no(f"{target!r} is a directory", IsADirectoryError)
         if not self.can_delete and not self.traits.atomic_rename:
-            refusal += (io.UnsupportedOperation,)
+            refusal += _no(f"{_REMOVES_NOTHING} and atomic_rename is not declared", io.UnsupportedOperation)
         if not refusal:
             self.held[target] = self.held.pop(source)
         return refusal
 
     def _rename_directory(self, source: str, target: str) -> Refusal:
         if not self.traits.atomic_rename:
-            return (OSError,)  # EXDEV
-        inside = f"{target}/".startswith(f"{source}/")  # into itself
-        if inside or self.is_file(target) or self.below_a_file(target) or any(map(any, self.names(target))):
-            return (OSError,)
+            return _no(f"{source!r} is a directory and atomic_rename is not declared", OSError)  # EXDEV
+        if f"{target}/".startswith(f"{source}/"):
+            return _no(f"{target!r} is inside {source!r}", OSError)
+        if self.is_file(target):
+            return _no(f"{target!r} is a file", OSError)
+        if self.below_a_file(target):
+            return self._below(target, OSError)
+        if any(self.names(target)):
+            return _no(f"{target!r} is not empty", OSError)
         if not self.is_dir(_parent(target)) and not self.traits.implicit_directories:
-            return (FileNotFoundError,)
+            return self._no_parent(target)
         self.held.pop(f"{target}/", None)  # an empty directory is replaced
         for key in [key for key in self.held if key.startswith(f"{source}/")]:
             self.held[f"{target}/{key[len(source) + 1 :]}"] = self.held.pop(key)
@@ -211,11 +249,11 @@ class Model:
         """``mkdir``."""
         refusal = ALLOWED
         if self.is_dir(key) or self.is_file(key):
-            refusal += (FileExistsError,)
+            refusal += _exists(key)
         if not self.is_dir(_parent(key)):
-            refusal += (NotADirectoryError,) if self.is_file(_parent(key)) else self._missing(key)
+            refusal += self.no_directory(_parent(key))
         if not self.traits.empty_directories:
-            refusal += (io.UnsupportedOperation,)
+            refusal += _no("empty_directories is not declared", io.UnsupportedOperation)
         if not refusal:
             self.held[f"{key}/"] = Held(b"")
         return refusal
@@ -223,14 +261,14 @@ class Model:
     def makedirs(self, key: str, *, exist_ok: bool = False) -> Refusal:
         """``makedirs``: every level that is not there yet is made, and stays."""
         if self.is_dir(key):
-            return ALLOWED if exist_ok else (FileExistsError,)
+            return ALLOWED if exist_ok else _exists(key)
         if self.is_file(key):
-            return (FileExistsError,)
+            return _exists(key)
         levels = [level for level in (*_above(key), key) if not self.is_dir(level)]
-        if any(map(self.is_file, levels)):
-            return (NotADirectoryError,)
+        for level in filter(self.is_file, levels):
+            return _no(f"{level!r} is a file", NotADirectoryError)
         if not self.traits.empty_directories:
-            return (io.UnsupportedOperation,)
+            return _no("empty_directories is not declared", io.UnsupportedOperation)
         self.held.update({f"{level}/": Held(b"") for level in levels})
         return ALLOWED
 
@@ -238,9 +276,9 @@ class Model:
         """``rmdir``."""
         refusal = self.no_directory(key)
         if not refusal and any(self.names(key)):
-            refusal = (OSError,)  # ENOTEMPTY
+            refusal = _no(f"{key!r} is not empty", OSError)  # ENOTEMPTY
         if not self.can_delete:
-            refusal += (io.UnsupportedOperation,)
+            refusal += _no(_REMOVES_NOTHING, io.UnsupportedOperation)
         if not refusal:
             del self.held[f"{key}/"]
         return refusal
@@ -249,11 +287,15 @@ class Model:
         """``rmtree``; a file beside the directory stays."""
         refusal = self.no_directory(key)
         if not self.can_delete:
-            refusal += (OSError,)  # what several failures have in common is no more than this
+            refusal += _no(_REMOVES_NOTHING, OSError)  # what several failures have in common is no more than this
         if not refusal:
             for other in [other for other in self.held if other.startswith(f"{key}/")]:
                 del self.held[other]
         return refusal
+
+
+def _exists(key: str) -> Refusal:
+    return _no(f"{key!r} exists", FileExistsError)
 
 
 def _prefix(key: str) -> str:

@@ -15,19 +15,19 @@ targets (``choosing``), what came of them (``recording``, ``report``), and what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
 import storagekit
 from storagekit.driver import Traits
-from storagekit_conformance.choosing import DEFAULT_TARGETS, Chosen, choose
+from storagekit_conformance.choosing import Chosen, choose
 from storagekit_conformance.clauses import clauses
-from storagekit_conformance.exploring import at_least_one
+from storagekit_conformance.command_line import add_options
 from storagekit_conformance.fault_wrapper import disturbed
 from storagekit_conformance.finding import TargetError
-from storagekit_conformance.recording import Notes, Recorder, mark_gap
+from storagekit_conformance.recording import Notes, Recorder, mark_gap, own_failure
 from storagekit_conformance.showing import ReportFile, show
 from storagekit_conformance.support import Box
 from storagekit_conformance.target import Client, Root, Target
@@ -45,32 +45,7 @@ _FAMILIES = {family: turn for turn, family in enumerate(dict.fromkeys(clause.fam
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the suite's own options."""
-    add = parser.getgroup("storagekit conformance").addoption
-    add(
-        "--target",
-        action="append",
-        metavar="NAME",
-        help="run against this target: a built-in name, an entry point's name, or module:attribute; may be repeated "
-        f"(without any place: {', '.join(DEFAULT_TARGETS)})",
-    )
-    add("--s3-bucket", metavar="BUCKET", help="run in a fresh prefix of this bucket, with boto3's own credentials")
-    add("--s3-endpoint", metavar="URL", help="where that bucket is, if not at Amazon")
-    add("--root", action="append", metavar="URL", help="run in a fresh folder below this URL; may be repeated")
-    add("--option", action="append", metavar="NAME=VALUE", help="an option of the driver at --root or --s3-bucket")
-    add(
-        "--report",
-        action="append",
-        metavar="FILE",
-        help="write the matrix to FILE, as its suffix says: .html, .md or .json; may be repeated",
-    )
-    add(
-        "--depth",
-        type=at_least_one,
-        default=1,
-        metavar="N",
-        help="how far the tests with made-up input look: 1 (the default) tries few examples, the same every time; "
-        "N tries N times as many, at random",
-    )
+    add_options(parser.getgroup("storagekit conformance").addoption)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -145,6 +120,16 @@ def _turn(item: pytest.Item) -> int:
     return -1 if family == "driver" else _FAMILIES.get(family, len(_FAMILIES))
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Around pytest's own, which makes an expected failure of any in a test with a gap."""
+    report = yield
+    own_failure(report, call)
+    return report
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand over the notes in a worker; at the end of a run clean up and write the reports."""
@@ -153,11 +138,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         config.stash[_NOTES].send(config)
         return
     lines = config.stash[_LINES] = config.stash[_CHOSEN].clear() if config.stash[_FOUND] else []
-    matrix = config.stash[_RECORDER].matrix(storagekit.__version__, config.stash[_CHOSEN].targets)
-    for file in config.stash[_FILES]:
+    recorder, files = config.stash[_RECORDER], config.stash[_FILES]
+    if not recorder.counts():
+        lines += [f"no test ran: {file.name} is as it was" for file in files]
+        return
+    matrix = recorder.matrix(storagekit.__version__, config.stash[_CHOSEN].targets)
+    for file in files:
         try:
             file.write(matrix)
-            lines.append(f"report written: {file.name}")
+            partly = ", of what ran before the interruption" * (session.exitstatus == pytest.ExitCode.INTERRUPTED)
+            lines.append(f"report written{partly}: {file.name}")
         except OSError as error:
             lines.append(f"cannot write the report {file.name}: {error.strerror}")
             session.exitstatus = pytest.ExitCode.USAGE_ERROR

@@ -20,7 +20,7 @@ from storagekit_conformance.report import NO_TARGET, Matrix, Outcome, Result, Ta
 from storagekit_conformance.report_text import COUNTED
 from storagekit_conformance.target import Target
 
-__all__ = ["Notes", "Recorder", "mark_gap", "outcome"]
+__all__ = ["Notes", "Recorder", "mark_gap", "outcome", "own_failure"]
 
 _CLAUSE = "storagekit clause"
 _TARGET = "storagekit target"
@@ -73,6 +73,19 @@ def mark_gap(item: pytest.Item, reason: str, *, strict: bool) -> None:
     if not strict:
         item.user_properties.append((_UNRELIABLE, "yes"))
     item.add_marker(pytest.mark.xfail(reason=reason, strict=strict))
+
+
+def own_failure(report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
+    """Let a *report* of a set-up or tear-down that failed say so, whatever gap its test has.
+
+    A gap is about what a test finds. pytest takes any failure around it for the expected one too, so a server
+    that is dead would look like one that has only its known gaps.
+    """
+    if report.when == "call" or call.excinfo is None or isinstance(call.excinfo.value, pytest.skip.Exception):
+        return
+    report.outcome = "failed"
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail
 
 
 class Recorder:

@@ -106,7 +106,7 @@ class Root:
     """True where another process that has the URL and the options sees the same objects."""
 
     secrets: Mapping[str, str] = field(default_factory=dict)
-    """Which options are secrets, each with the environment variable that may say it instead."""
+    """Which options are secrets, each with the environment variable that may say it instead (empty: none is known)."""
 
     denied: Mapping[str, object] | None = field(default=None, repr=False)
     """Options with which the store refuses every request, as a wrong secret."""

@@ -60,7 +60,11 @@ def test_no_hook_answers_none(driver: Driver, box: Box) -> None:
     assert driver.call("list", location=driver.at("folder"), recursive=False, limit=None, start_after="") is not None
     writer = driver.call("open_write", location=driver.at("folder/new"), condition=None)
     assert isinstance(writer.put([b"new"]), Stat)
+    for name in ("folder/one", "folder/two"):
+        box.put(name)
     calls: dict[str, dict[str, Any]] = {
+        "delete": {"location": driver.at("folder/one"), "condition": None},
+        "delete_many": {"locations": [driver.at("folder/two")]},
         "copy": {"source": seen, "target": driver.at("folder/copy"), "condition": None},
         "touch": {"stat": seen},
         "uploads": {"location": driver.at("")},

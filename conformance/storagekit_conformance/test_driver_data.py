@@ -110,7 +110,8 @@ def test_pinned_reader(driver: Driver, box: Box) -> None:
         reader = driver.call("open_read", location=driver.at("object"), head=0)
         change()
         try:
-            assert drained(reader.open_range(10, BLOCK), BLOCK) == data[10:BLOCK]
+            same = drained(reader.open_range(10, BLOCK), BLOCK) == data[10:BLOCK]
+            assert same, "an open reader gave bytes of another version (trait pinned_reads)"
         except (ObjectChangedError, FileNotFoundError):
             pass
         reader.close()
@@ -172,9 +173,10 @@ def test_unfinished_uploads(driver: Driver, box: Box) -> None:
     writer = driver.call("open_write", location=driver.at("object"), condition=None)
     writer.write_part(1, 0, [bytes(writer.part_size(1))])
     uploads = list(driver.call("uploads", location=driver.at("")))
-    if driver.root.scheme != "file":  # a system may let a file have no name before it is published
-        assert [upload.location for upload in uploads] == [driver.at("object")]
-        assert uploads == list(box.storage.uploads(box.url()))
+    assert uploads == list(box.storage.uploads(box.url()))
+    # A system may let a file have no name before it is published; then it ends with its process.
+    needs(uploads, "nothing is left here of an upload whose process ends")
+    assert [upload.location for upload in uploads] == [driver.at("object")]
     for upload in uploads:
         assert driver.call("abort_upload", upload=upload) is True
         assert driver.call("abort_upload", upload=upload) is True
@@ -406,5 +408,7 @@ def test_eight_replacing_writers(driver: Driver, box: Box) -> None:
             results[number] = "lost"
 
     together(8, write)
-    assert sorted(results.values()) == ["lost"] * 7 + ["won"]
-    assert results[int(box.get("object"))] == "won"
+    won = [number for number, result in results.items() if result == "won"]
+    assert len(won) == 1, f"{len(won)} of 8 writers under Matches have won; exactly one may (trait conditional_replace)"
+    assert len(results) == 8
+    assert int(box.get("object")) == won[0]

@@ -416,6 +416,23 @@ def test_something_else_than_an_answer_to_a_change(faulty: Box, operation: str) 
     untouched(faulty)
 
 
+@clause("outcomes.garbage-removal")
+@pytest.mark.parametrize("how", ["remove", "rmtree", "rename"])
+@pytest.mark.parametrize("body", [PAGE.body, b""], ids=["page", "empty"])
+def test_something_else_than_an_answer_to_a_removal(faulty: Box, how: str, body: bytes) -> None:
+    needs(faults_of(faulty).can(Answer), "a driver's hooks cannot answer with bytes that are no answer")
+    needs_removal(faulty)
+    url = faulty.put("folder/object")
+    with faults_of(faulty).armed(Answer(body), "delete", times=None), refused():
+        if how == "remove":
+            faulty.storage.remove(url)
+        elif how == "rmtree":
+            faulty.storage.rmtree(faulty.url("folder"))
+        else:
+            faulty.storage.rename(url, faulty.url("folder/renamed"))
+    assert faulty.get("folder/object") == b"data"
+
+
 @clause("outcomes.goes-on")
 def test_the_same_storage_writes_on(faulty: Box) -> None:
     data = parts(faulty)

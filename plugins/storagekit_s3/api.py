@@ -97,6 +97,8 @@ class Written:
     etag: str | None
     version_id: str | None = None
     modified_ns: int | None = None
+    by_store: bool = True
+    """False where nothing in the reply is a store's, as in a gateway's page: then it proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ class BotoApi:
             **_condition(condition),
             Body=body,
         )
-        return _written(reply)
+        return _written(reply, "ETag")
 
     def create_upload(self, location: Location, attributes: Attributes) -> str:
         reply = self._call(
@@ -212,7 +212,8 @@ class BotoApi:
             UploadId=upload_id,
             MultipartUpload={"Parts": [{"PartNumber": p.number, "ETag": _quoted(p.etag)} for p in parts]},
         )
-        return _written(reply)
+        # Ceph 16 leaves the ETag out and names the object all the same.
+        return _written(reply, "ETag", "Key", "Location")
 
     def abort_upload(self, location: Location, upload_id: str) -> None:
         self._call(
@@ -234,10 +235,18 @@ class BotoApi:
             MetadataDirective="REPLACE" if replace else "COPY",
         )
         result = reply.get("CopyObjectResult") or {}
-        return Written(_bare(result.get("ETag")), reply.get("VersionId"), _nanoseconds(result.get("LastModified")))
+        etag, modified = _bare(result.get("ETag")), _nanoseconds(result.get("LastModified"))
+        return Written(etag, reply.get("VersionId"), modified, by_store=bool(result))
 
     def delete(self, location: Location, condition: Condition = None) -> None:
-        self._call("DeleteObject", "delete_object", location, **_key(location), **_condition(condition))
+        reply = self._call("DeleteObject", "delete_object", location, **_key(location), **_condition(condition))
+        # A delete is answered with 204 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html). What
+        # else is no refusal may be a gateway's page, so a look has to tell.
+        if (status := reply["ResponseMetadata"]["HTTPStatusCode"]) != 204:
+            text = "that is no store's answer"
+            raise errors.reply_error(
+                "DeleteObject", location, code=str(status), status=status, message=text, doubt="failed"
+            )
 
     def delete_many(self, locations: Sequence[Location]) -> Sequence[tuple[Location, OSError]]:
         wanted = {location.path: location for location in locations}
@@ -247,8 +256,10 @@ class BotoApi:
             "delete_objects",
             Location(locations[0].scheme, bucket, ""),
             Bucket=bucket,
-            Delete={"Objects": [{"Key": key} for key in wanted], "Quiet": True},
+            Delete={"Objects": [{"Key": key} for key in wanted], "Quiet": False},
         )
+        # Each key is in the answer, removed or not: an empty one would not tell a store's from a gateway's.
+        _refuse_foreign(reply, "DeleteObjects", locations[0], "Deleted", "Errors")
         failed = []
         for entry in reply.get("Errors", []):
             location = wanted.get(entry.get("Key", ""), Location(locations[0].scheme, bucket, entry.get("Key", "")))
@@ -486,17 +497,19 @@ def _content_range(header: Any) -> tuple[int, int, int | None] | None:
 
 
 def _refuse_foreign(reply: Mapping[str, Any], operation: str, location: Location, *fields: str) -> None:
-    """Refuse an answer that has none of the fields of such a listing, as a gateway's page, or no page at all.
+    """Refuse an answer that has none of the fields that a store gives it, as a gateway's page, or no page at all.
 
-    botocore takes any XML, and none, for a listing of nothing; but no store has said that there is nothing.
+    botocore takes any XML, and none, for an answer with nothing in it; but no store has said that there is nothing.
     """
     if not any(field in reply for field in fields):
-        text = f"{operation} was answered with something that is no listing"
+        text = f"{operation} was answered with something that is no store's answer"
         raise storagekit.errors.os_error(errno.EIO, location, text)
 
 
-def _written(reply: Mapping[str, Any]) -> Written:
-    return Written(_bare(reply.get("ETag")), reply.get("VersionId"))
+def _written(reply: Mapping[str, Any], *fields: str) -> Written:
+    """What a reply says of the object; it is a store's if it has any of *fields*."""
+    by_store = any(reply.get(field) for field in fields)
+    return Written(_bare(reply.get("ETag")), reply.get("VersionId"), by_store=by_store)
 
 
 def _info(reply: Mapping[str, Any], size: int | None) -> Info:

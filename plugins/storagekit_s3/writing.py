@@ -154,7 +154,7 @@ class MultipartWriter(ObjectWriter):
         except OSError as error:
             info = self._settled(error, multipart_etag(parts), size, self._complete_guard.sent)
             written = Written(info.etag, info.version_id, info.modified_ns)
-        self._finished = written.etag is not None
+        self._finished = written.by_store
         # The replies so far have told which server this is, if the endpoint did not.
         profile = learn_profile(self._api, self._location, self._options.server)
         if profile.complete_etag and written.etag is not None:
@@ -186,9 +186,9 @@ def begin_upload(api: Api, location: Location, attributes: Attributes) -> str:
 def look_after(api: Api, location: Location, size: int, written: Written) -> Stat:
     """What is there after a write of *size* bytes, where the server's own answer does not give the object's ETag.
 
-    With an ETag in the answer the object is published, so a failure here is not the write's: it only leaves the
-    identity unknown. An answer without one may be no store's at all, such as a gateway's page; then what is there
-    has to bear it out, as far as it may be seen.
+    After a store's answer the object is published, so a failure here is not the write's: it only leaves the
+    identity unknown. But an answer may be no store's at all, such as a gateway's page; then what is there has to
+    bear it out, as far as it may be seen.
     """
     try:
         stat = stat_of(location, api.head(location))
@@ -198,8 +198,8 @@ def look_after(api: Api, location: Location, size: int, written: Written) -> Sta
         return Stat(location, "file", size, written.modified_ns)
     if stat is not None and stat.size == size:
         return stat
-    if written.etag is None:
-        text = "The answer to the write has no ETag, and what is there is not what was written"
+    if not written.by_store:
+        text = "The answer to the write is no store's, and what is there is not what was written"
         raise errors.os_error(errno.EIO, location, text)
     return Stat(location, "file", size, written.modified_ns)
 
