@@ -15,8 +15,10 @@ targets (``choosing``), what came of them (``recording``, ``report``), and what 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -118,6 +120,15 @@ def _turn(item: pytest.Item) -> int:
     mark = item.get_closest_marker("clause")
     family = str(mark.args[0]).partition(".")[0] if mark else ""
     return -1 if family == "driver" else _FAMILIES.get(family, len(_FAMILIES))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_assertrepr_compare() -> Generator[None, object, object]:
+    """Tell the first difference also where pytest sees that it runs on a CI: see ``suite.ini``."""
+    with mock.patch.dict(os.environ):
+        for name in ("CI", "BUILD_NUMBER"):
+            os.environ.pop(name, None)
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
