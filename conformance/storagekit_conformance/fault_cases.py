@@ -1,17 +1,13 @@
-"""What the tests of faults share: trying what may fail, and looking whether anything was half done.
+"""What the tests of faults share: trying what may fail.
 
 Whatever a fault does to an operation, three things are right: it works all the same, or it raises an ``OSError`` that
-says what and where (``attempt``), and what is stored then is old or new and whole (``untouched``).
+says what and where (``attempt``), and what is stored then is old or new and whole (``remains.untouched``).
 """
 
 from __future__ import annotations
 
-import io
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-
-import pytest
 
 from storagekit_conformance.faults import Fault, Faults, Lost, Reset, Status
 from storagekit_conformance.support import PART, Box
@@ -22,11 +18,7 @@ __all__ = [
     "Outcome",
     "attempt",
     "faults_of",
-    "no_uploads",
     "part_of",
-    "untouched",
-    "uploads",
-    "wait_for",
 ]
 
 REFUSED = Status(403)
@@ -34,9 +26,6 @@ REFUSED = Status(403)
 
 ONCE: dict[str, Fault] = {"busy": Status(503), "reset": Reset(), "lost": Lost()}
 """What passes: a driver may try again and go on, or raise."""
-
-# What another thread does on its own time takes a few milliseconds; a test that fails may wait for this long.
-WAIT_STEPS, WAIT_SECONDS = 400, 0.025
 
 
 def faults_of(box: Box) -> Faults:
@@ -69,37 +58,3 @@ def attempt(*urls: str) -> Iterator[Outcome]:
         assert error.strerror, f"{error!r} has no text"
         assert str(error.filename) in urls, f"{error!r} has the filename {error.filename!r}"
         outcome.error = error
-
-
-def no_uploads(box: Box) -> None:
-    """No upload is left unfinished, as far as the store can tell."""
-    assert uploads(box) == []
-
-
-def uploads(box: Box) -> list[str]:
-    """The URLs of unfinished uploads, as far as the store can tell of them."""
-    try:
-        return [upload.location.url for upload in box.storage.uploads(box.url())]
-    except io.UnsupportedOperation:
-        return []
-
-
-def untouched(box: Box, *, uploads: bool = False) -> None:
-    """There is the object ``old`` as it was, and nothing else; *uploads* says that one may be left unfinished."""
-    if not uploads:
-        no_uploads(box)
-    assert box.get("old") == b"old bytes"
-    assert box.storage.listdir(box.url()) == ["old"]
-    if box.root.client is not None:
-        assert box.root.client.keys() == ["old"]
-        assert box.root.client.get("old") == b"old bytes"
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait for what another thread does in the background."""
-    never = threading.Event()
-    for _ in range(WAIT_STEPS):
-        if condition():
-            return
-        never.wait(WAIT_SECONDS)
-    pytest.fail(f"{what} within ten seconds")

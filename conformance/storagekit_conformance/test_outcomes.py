@@ -13,19 +13,9 @@ from typing import Any
 import pytest
 
 from storagekit_conformance.clauses import clause
-from storagekit_conformance.fault_cases import (
-    ONCE,
-    REFUSED,
-    Outcome,
-    attempt,
-    faults_of,
-    no_uploads,
-    part_of,
-    untouched,
-    uploads,
-    wait_for,
-)
+from storagekit_conformance.fault_cases import ONCE, REFUSED, Outcome, attempt, faults_of, part_of
 from storagekit_conformance.faults import Answer, Before, Fault, KeyRefused, Lost, Reset, Status
+from storagekit_conformance.remains import no_uploads, untouched, uploads, wait_for
 from storagekit_conformance.support import Box, content, needs, needs_removal, needs_renaming, refused
 
 # Every request by which an object comes to be where it was not.

@@ -6,14 +6,13 @@ import contextlib
 import gc
 import io
 import logging
-import threading
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from storagekit_conformance.clauses import clause
+from storagekit_conformance.remains import no_uploads, untouched, uploads, wait_for
 from storagekit_conformance.support import PART, Box, content, script
 
 LAYERS = ["binary", "text", "gzip", "gzip-text", "xz", "unbuffered"]
@@ -43,25 +42,6 @@ def piece(layer: str, size: int) -> Any:
     """*size* bytes that no codec shortens, as what that layer takes."""
     data = content(size)
     return data.decode("latin-1") if layer.endswith("text") else data
-
-
-def no_uploads(box: Box) -> None:
-    """Nothing half-done is left behind, as far as the store can tell, and no temporary object either."""
-    try:
-        left = list(box.storage.uploads(box.url()))
-    except io.UnsupportedOperation:
-        left = []
-    assert left == []
-
-
-def untouched(box: Box) -> None:
-    """The old object is as it was, the new one does not exist, and nothing else appeared."""
-    no_uploads(box)
-    assert box.get("old") == b"old bytes"
-    assert box.absent("new")
-    assert box.storage.listdir(box.url()) == ["old"]
-    if box.root.client:
-        assert box.root.client.keys() == ["old"]
 
 
 @clause("sealing.exception")
@@ -101,25 +81,8 @@ def test_garbage_collection(box: Box, layer: str, size: int) -> None:
             gc.collect()
             warned = [w for w in caught if w.category is ResourceWarning]
             assert len(warned) >= 2, f"each unclosed writer warns; seen: {[str(w.message) for w in caught]}"
-    wait_for(lambda: _gone(box))
+    wait_for(lambda: not uploads(box), "an abandoned upload was not removed")
     untouched(box)
-
-
-def _gone(box: Box) -> bool:
-    try:
-        return not list(box.storage.uploads(box.url()))
-    except io.UnsupportedOperation:
-        return True
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread does on its own time: an abandoned upload is removed in the background."""
-    never = threading.Event()
-    for _ in range(400):
-        if condition():
-            return
-        never.wait(0.025)
-    pytest.fail("an abandoned upload was not removed within ten seconds")
 
 
 @clause("sealing.discard")
