@@ -15,6 +15,7 @@ from __future__ import annotations
 from storagekit.blocks import CacheInfo
 from storagekit.driver import Stat, Traits, Upload
 from storagekit.errors import InvalidArgumentError, ObjectChangedError, OutcomeUnknownError
+from storagekit.reading import BufferedReader
 from storagekit.settings import Settings
 from storagekit.storage import Storage, default
 from storagekit.version import __version__
@@ -22,6 +23,7 @@ from storagekit.writing import BinaryWriter, TextWriter
 
 __all__ = [
     "BinaryWriter",
+    "BufferedReader",
     "CacheInfo",
     "InvalidArgumentError",
     "ObjectChangedError",
@@ -49,6 +51,7 @@ __all__ = [
     "mkdir",
     "open",
     "path_exists",
+    "read_many",
     "remove",
     "rename",
     "replace",
@@ -63,6 +66,7 @@ __all__ = [
 ]
 
 open = default.open
+read_many = default.read_many
 
 listdir = default.listdir
 scandir = default.scandir

@@ -1,18 +1,22 @@
 """Blocks: what was read of objects, shared by all handles of a Storage; who fetches, and who waits.
 
-*Blocks and requests are different sizes.* Objects are cut into blocks of ``BLOCK_SIZE`` bytes; caching,
-accounting and waiting count blocks. A request (a ``Flight``) fetches one contiguous run of missing
-blocks, claimed under one hold of the lock; each block is there for everyone as soon as it is full.
+*Blocks and requests are different sizes.* Objects are cut into blocks of ``BLOCK_SIZE`` bytes; asking, finding
+and waiting count blocks. A request (a ``Flight``) fetches one contiguous run of missing
+blocks, claimed under one hold of the lock; what of it has arrived is there for everyone at once.
 
-*Ready* blocks stand in one ``cachetools.LRUCache`` counted in bytes. *Pending* ones stand apart (in
-the LRU they would be evicted), and the entry that says "pending" is also what makes fetching
+*Ready* blocks stand in ``segments``, least recently used first out. *Pending* ones stand apart (there they would
+be evicted), and the entry that says "pending" is also what makes fetching
 single-flight: who finds one waits for it instead of asking again. Their bytes count against the same
-budget, so ready blocks make room for them. A block is a plain ``bytearray`` that nobody changes once
-it is ready and that is never reused: whoever still copies from an evicted one keeps it alive.
+budget, so ready blocks make room for them.
 
 *Demand and read-ahead.* A demand read is always granted, whatever the budget says; read-ahead is
-granted what room there is. A demand read returns the blocks of its flight directly and not
-through the LRU, so a cache that is too small, or zero, costs speed and never correctness.
+granted what room there is. A demand read gets the bytes of its flight directly and not
+through the cache, so one that is too small, or zero, costs speed and never correctness.
+
+*The slow few.* Of a large store's answers one in a hundred takes many times as long as the others, and a scan waits
+for each of its bytes in order. So an answer ahead of the reader that is overdue (``Pace.patience``) is given up and
+asked for again; and a reader who has come to wait for one asks itself, for just what it needs. What comes late is
+still taken in. One request in twenty at most is asked again.
 
 *Cancelling* a flight that others wait for would hurt them. Three rules: a flight with waiters is never
 abandoned; a claim treats a block that is pending in an abandoned flight as missing; a waiter whose flight
@@ -34,11 +38,27 @@ from functools import partial
 
 from cachetools import LRUCache
 
-from storagekit.flights import Block, Flight, Incoming, Source
+from storagekit.flights import Flight, Incoming, Source
+from storagekit.pace import Pace
+from storagekit.segments import LARGEST_SEGMENT, ReadyBlocks, Segment
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import GRACE_SECONDS, Job, Reaper, Transfers
 
 __all__ = ["BlockCache", "CacheInfo", "Source"]
+
+# What is cut off for a reader who waits: 3 ms at 80 MB/s.
+SEGMENT_IN_DEMAND = 256 * 1024
+
+# What is asked for a second time because its answer is overdue, at most: a few, and one in twenty of all requests.
+# Where more than that are slow, it is the store that has too much to do.
+AGAIN_AT_FIRST = 2
+AGAIN_PER_REQUESTS = 20
+
+# A scan of an object larger than the budget keeps so many blocks behind it, for who steps back a little.
+STEP_BACK = 16
+
+# How many containers' paces are remembered.
+PACES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +97,15 @@ class BlockCache:
         self._budget = budget
         self._transfers = transfers
         self._reaper = reaper
-        self._ready: LRUCache[tuple[Hashable, int], Block] = LRUCache(budget, getsizeof=lambda block: len(block.data))
+        self._ready = ReadyBlocks(budget)
+        # So many that evicting one frees little, and still large where the budget is.
+        self._segment = max(BLOCK_SIZE, min(LARGEST_SEGMENT, budget // 64 // BLOCK_SIZE * BLOCK_SIZE))
         self._pending: dict[tuple[Hashable, int], Flight] = {}
         self._pending_bytes = 0
         self._handles: Counter[Hashable] = Counter()
-        self._open = 0
+        self._scans: Counter[Hashable] = Counter()
         self._counts: Counter[str] = Counter()
+        self._paces: LRUCache[Hashable, Pace] = LRUCache(PACES)
         self.lock = threading.Lock()
 
     # -- handles ------------------------------------------------------------------------------------------
@@ -90,20 +113,19 @@ class BlockCache:
     def attach(self, source: Source) -> None:
         """A handle was opened; take in the head that came with it."""
         head = source.reader.head
+        # Whole blocks only, of which the object's last one may be short.
+        head = head if len(head) == source.size else head[: len(head) // BLOCK_SIZE * BLOCK_SIZE]
+        location = source.reader.stat.location
         with self.lock:
+            source.pace = self._paces.setdefault((location.scheme, location.container), source.pace)
             self._handles[source.key] += 1
-            self._open += 1
-            if not head:
+            if not source.reader.head:
                 return
             self._counts["requests"] += 1
-            self._counts["fetched"] += len(head)
-            for index in range(-(-source.size // BLOCK_SIZE)):
-                data = head[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE]
-                if len(data) < min(BLOCK_SIZE, source.size - index * BLOCK_SIZE):
-                    return
-                if (source.key, index) not in self._ready:
-                    self._make_room(len(data))
-                    self._keep((source.key, index), Block(data))
+            self._counts["fetched"] += len(source.reader.head)
+            if head and not self._ready.holds(source.key, 0):
+                self._make_room(len(head))
+                self._keep(Segment(source.key, 0, head))
 
     def release(self, source: Source) -> None:
         """The handle is closed. Safe in a finalizer."""
@@ -122,54 +144,84 @@ class BlockCache:
     def _release(self, source: Source) -> None:
         self._abandon(source, keep=None)
         self._handles[source.key] -= 1
-        self._open -= 1
+        self._note_scan(source, False)
         if self._handles[source.key] <= 0:
             del self._handles[source.key]
             if not source.shared:  # nobody can ever ask for them again
-                self._drop(source.key, 0, -(-source.size // BLOCK_SIZE))
+                self._ready.drop(source.key, -(-source.size // BLOCK_SIZE))
+
+    def scans(self, source: Source, scanning: bool) -> None:
+        """The handle reads ahead of itself, or does so no more."""
+        if source.scanning is not scanning:
+            with self.lock:
+                self._note_scan(source, scanning)
+
+    def _note_scan(self, source: Source, scanning: bool) -> None:
+        if source.scanning is not scanning:
+            source.scanning = scanning
+            self._scans[source.key] += 1 if scanning else -1
+            if not self._scans[source.key]:
+                del self._scans[source.key]
 
     @property
-    def readers(self) -> int:
-        """How many handles are open, on whatever objects, to share the room for read-ahead between them."""
-        return self._open
+    def scanning(self) -> int:
+        """How many objects are read ahead, whose handles share the room for it; those on one object share theirs."""
+        return len(self._scans)
 
     @property
     def budget(self) -> int:
         """Bytes that all blocks may hold together."""
         return self._budget
 
+    @property
+    def transfers(self) -> Transfers:
+        """The threads that fetch."""
+        return self._transfers
+
     # -- reading ------------------------------------------------------------------------------------------
 
-    def take(self, source: Source, first: int, stop: int) -> tuple[list[Block], bool]:
-        """Blocks from *first* on, at least one and at most up to *stop*; and whether they had to be waited for.
+    def take(
+        self, source: Source, first: int, stop: int, *, more: int = 0, scanning: bool = False
+    ) -> tuple[list[Segment], bool]:
+        """Segments with the blocks from *first* on, at least that one, of those up to *stop*; and whether they had to
+        be waited for. The first and the last may hold more than was asked for.
 
         Ready ones at once. Otherwise waits for a flight that carries the first, or fetches the missing
-        run in this thread. Raises what the driver raised.
+        run in this thread, up to block *more* where that is beyond *stop*. *scanning* says that
+        what is taken will hardly be wanted again. Raises what the driver raised.
         """
         stalled = False
         while True:
             with self.lock:
-                run = self._run(source.key, first, stop)
+                passing = scanning and self._handles[source.key] == 1
+                run = self._ready.run(source.key, first, stop, passing=passing)
                 if run:
-                    self._counts["misses" if stalled else "hits"] += len(run)
+                    self._counts["misses" if stalled else "hits"] += min(stop, run[-1].stop) - first
+                    if passing and source.size > self._budget:
+                        self._ready.leave_behind(source.key, first - STEP_BACK)
                     return run, stalled
                 if not stalled:
                     self._counts["stalls"] += 1
                     stalled = True
                 flight = self._pending.get((source.key, first))
-                if flight is None or flight.abandoned:
-                    flight = self._claim(source, first, stop, demand=True)
+                if flight is None or not flight.in_charge:
+                    flight = self._claim(source, first, max(stop, more), wanted=stop)
                     waiting = False
                 else:
                     flight.waiters += 1
                     waiting = True
-            if waiting:
-                self._await(flight, first)
-            else:
-                flight.job.run()
-            with self.lock:
-                run = flight.run(first, stop)
-                self._counts["misses"] += len(run)
+            try:
+                if waiting:
+                    self._await(flight, first)
+                else:
+                    flight.job.run()
+            finally:
+                with self.lock:
+                    run = flight.run(first, stop)
+                    if waiting:
+                        flight.leave()
+                    if run:
+                        self._counts["misses"] += min(stop, run[-1].stop) - first
             if run:
                 return run, True
             if isinstance(flight.error, Exception) and flight.source is source:
@@ -179,30 +231,27 @@ class BlockCache:
                     del flight  # the error's traceback holds this frame: no cycle through it
             # The flight was another handle's and failed, or it was given up or interrupted: claim the block ourselves.
 
-    def _run(self, key: Hashable, first: int, stop: int) -> list[Block]:
-        run = []
-        for index in range(first, stop):
-            block = self._ready.get((key, index))
-            if block is None:
-                break
-            block.used = True
-            run.append(block)
-        return run
-
     def _await(self, flight: Flight, index: int) -> None:
         """Wait until *flight* has brought block *index* or is over; run it here if no thread takes it."""
-        try:
-            with self.lock:
-                if not flight.has(index) and not flight.done:
-                    flight.arrival.wait(GRACE_SECONDS)
-            if not flight.job.taken:
-                flight.job.run()
-            with self.lock:
-                while not flight.has(index) and not flight.done:
-                    flight.arrival.wait()
-        finally:
-            with self.lock:
-                flight.waiters -= 1
+        with self.lock:
+            if not flight.has(index) and not flight.done:
+                flight.arrival.wait(GRACE_SECONDS)
+        if not flight.job.taken:
+            flight.job.run()
+        with self.lock:
+            patience = flight.source.pace.patience
+            while not flight.has(index) and not flight.done and not flight.overdue:
+                flight.arrival.wait(patience)
+                # Another who waits may have given it up meanwhile: that counts once.
+                if patience is not None and not flight.overdue and flight.unanswered() > patience:
+                    flight.overdue = self._may_ask_again()
+
+    def _may_ask_again(self) -> bool:
+        """Under the lock: True, and counted, where asking beside an overdue request is within bounds."""
+        if self._counts["again"] >= AGAIN_AT_FIRST + self._counts["requests"] // AGAIN_PER_REQUESTS:
+            return False
+        self._counts["again"] += 1
+        return True
 
     # -- read-ahead ---------------------------------------------------------------------------------------
 
@@ -213,21 +262,22 @@ class BlockCache:
         """
         first, last = start // BLOCK_SIZE, -(-min(stop, source.size) // BLOCK_SIZE)
         most = max(1, request // BLOCK_SIZE)
-        flights = []
-        with self.lock:
-            while first < last:
-                key = (source.key, first)
-                pending = self._pending.get(key)
-                if key in self._ready or (pending is not None and not pending.abandoned):
-                    first += 1
-                    continue
-                room = (self._budget - self._pending_bytes) // BLOCK_SIZE
-                if room <= 0:
-                    break
-                flight = self._claim(source, first, min(last, first + min(most, room)), demand=False)
-                flights.append(flight)
-                first += flight.count
+        flights: list[Flight] = []
         try:
+            with self.lock:
+                flights += self._again(source)
+                while first < last:
+                    key = (source.key, first)
+                    pending = self._pending.get(key)
+                    if self._ready.holds(*key) or (pending is not None and not pending.abandoned):
+                        first += 1
+                        continue
+                    room = (self._budget - self._pending_bytes) // BLOCK_SIZE
+                    if room <= 0:
+                        break
+                    flight = self._claim(source, first, min(last, first + min(most, room)), wanted=0)
+                    flights.append(flight)
+                    first += flight.count
             for flight in flights:
                 self._transfers.submit(flight.job)
             return first * BLOCK_SIZE
@@ -238,6 +288,20 @@ class BlockCache:
                 if flight.abandoned:
                     flight.job.run()
             raise
+
+    def _again(self, source: Source) -> list[Flight]:
+        """Under the lock: flights to take the place of those ahead that are overdue, before a reader comes to wait."""
+        patience = source.pace.patience
+        if patience is None:
+            return []
+        instead = []
+        for late in list(source.flights):
+            own = late.in_charge and not late.waiters and not late.demand
+            if own and late.unanswered() > patience and self._may_ask_again():
+                late.abandoned = True
+                first = late.first + late.arrived
+                instead.append(self._claim(source, first, late.first + late.count, wanted=0))
+        return instead
 
     def abandon(self, source: Source, keep: int) -> None:
         """The handle went elsewhere: give up what it had asked for ahead, but for the flight with block *keep*."""
@@ -251,23 +315,17 @@ class BlockCache:
             if not flight.waiters and not flight.demand and not carries:
                 flight.abandoned = True
 
-    def drop_behind(self, source: Source, first: int, stop: int) -> None:
-        """A scan of an object much larger than the cache has passed these blocks: drop them, if it is alone."""
-        with self.lock:
-            if self._handles[source.key] == 1:
-                self._drop(source.key, first, stop)
-
     # -- under the lock -----------------------------------------------------------------------------------
 
-    def _claim(self, source: Source, first: int, stop: int, demand: bool) -> Flight:
+    def _claim(self, source: Source, first: int, stop: int, wanted: int) -> Flight:
         """Take charge of the missing blocks from *first* on, up to the first that is there or in charge of another."""
         count = 0
         for index in range(first, stop):
             pending = self._pending.get((source.key, index))
-            if (source.key, index) in self._ready or (pending is not None and not pending.abandoned):
+            if self._ready.holds(source.key, index) or (pending is not None and pending.in_charge):
                 break
             count += 1
-        flight = Flight(source, first, count, threading.Condition(self.lock), demand)
+        flight = Flight(source, first, count, threading.Condition(self.lock), wanted)
         flight.job = Job(partial(self._fly, flight))
         for index in range(first, first + count):
             self._pending[source.key, index] = flight
@@ -278,38 +336,30 @@ class BlockCache:
         return flight
 
     def _make_room(self, size: int) -> None:
-        while self._ready and self._ready.currsize + self._pending_bytes + size > self._budget:
-            self._forget(self._ready.popitem()[1])
+        while self._ready.size and self._ready.size + self._pending_bytes + size > self._budget:
+            self._ready.evict()
 
-    def _keep(self, key: tuple[Hashable, int], block: Block) -> None:
-        if len(block.data) <= self._budget - self._pending_bytes:
-            self._ready[key] = block
+    def _keep(self, segment: Segment) -> None:
+        if len(segment.data) <= self._budget - self._pending_bytes:
+            self._ready.keep(segment)
         else:
-            self._forget(block)
-
-    def _drop(self, key: Hashable, first: int, stop: int) -> None:
-        keys = [(key, index) for index in range(first, min(stop, first + len(self._ready) + 1))]
-        if len(keys) > len(self._ready):  # more blocks than are cached at all: look through those
-            keys = [held for held in self._ready if held[0] == key and first <= held[1] < stop]
-        for one in keys:
-            block = self._ready.pop(one, None)
-            if block is not None:
-                self._forget(block)
-
-    def _forget(self, block: Block) -> None:
-        if not block.used:
-            self._counts["unused"] += len(block.data)
+            self._ready.forget(segment)
 
     # -- in flight ----------------------------------------------------------------------------------------
 
     def _fly(self, flight: Flight) -> None:
-        """Run a flight: receive block after block, make each ready, and at the end take the rest off the books."""
+        """Run a flight: receive piece after piece, make each ready, and at the end take the rest off the books."""
         source = flight.source
         start = flight.first * BLOCK_SIZE
-        incoming = Incoming(source, start, min(start + flight.count * BLOCK_SIZE, source.size), self._count_request)
+        incoming = flight.incoming = Incoming(
+            source, start, min(start + flight.count * BLOCK_SIZE, source.size), self.count_request
+        )
         try:
             while flight.arrived < flight.count and not flight.abandoned:
-                self._arrive(flight, incoming.next_block())
+                incoming.open()  # by the time it answers somebody may have come to wait
+                most = min(self._segment, SEGMENT_IN_DEMAND) if flight.waiters else self._segment
+                left = flight.count - flight.arrived
+                self._arrive(flight, incoming.next_piece(min(left * BLOCK_SIZE, most)))
         except BaseException as error:
             flight.error = error
             if not isinstance(error, Exception):
@@ -335,28 +385,54 @@ class BlockCache:
             flight.arrival.notify_all()
 
     def _arrive(self, flight: Flight, data: bytearray) -> None:
-        block = Block(data)
-        block.used = flight.demand
+        source = flight.source
+        segment = Segment(source.key, flight.first + flight.arrived, data)
         with self.lock:
-            index = flight.first + flight.arrived
-            key = (flight.source.key, index)
-            flight.arrived += 1
+            flight.arrived += segment.stop - segment.first
             self._counts["fetched"] += len(data)
             self._pending_bytes -= len(data)
-            if self._pending.get(key) is flight:
-                del self._pending[key]
-            if not flight.abandoned or flight.source.shared:
-                self._make_room(len(data))
-                self._keep(key, block)
-            else:
-                self._forget(block)
+            for index in range(segment.first, segment.stop):
+                if self._pending.get((source.key, index)) is flight:
+                    del self._pending[source.key, index]
+            if flight.wanted > segment.first:
+                segment.use(segment.first, flight.wanted)
             if flight.demand or flight.waiters:
-                flight.held[index] = block
+                flight.held.append(segment)
                 flight.arrival.notify_all()
+            if not flight.abandoned or source.shared:
+                self._make_room(len(data))
+                self._keep(segment)
+            else:
+                self._ready.forget(segment)
 
-    def _count_request(self) -> None:
+    # -- what passes by -----------------------------------------------------------------------------------
+
+    def alone(self, source: Source) -> bool:
+        """True where no other handle on the object could have use for what this one fetches."""
+        return self._handles[source.key] == 1
+
+    def missing(self, source: Source, start: int, stop: int) -> list[tuple[int, int]]:
+        """The parts of bytes ``[start, stop)`` that are neither ready nor on their way."""
+        parts: list[tuple[int, int]] = []
+        with self.lock:
+            for index in range(start // BLOCK_SIZE, -(-stop // BLOCK_SIZE)):
+                if self._ready.holds(source.key, index) or (source.key, index) in self._pending:
+                    continue
+                begin, end = max(start, index * BLOCK_SIZE), min(stop, (index + 1) * BLOCK_SIZE)
+                if parts and parts[-1][1] == begin:
+                    begin = parts.pop()[0]
+                parts.append((begin, end))
+        return parts
+
+    def count_request(self) -> None:
+        """A range was asked of a driver."""
         with self.lock:
             self._counts["requests"] += 1
+
+    def count_fetched(self, size: int) -> None:
+        """*size* bytes were received and given to a reader directly."""
+        with self.lock:
+            self._counts["fetched"] += size
 
     # -- the whole ----------------------------------------------------------------------------------------
 
@@ -370,8 +446,8 @@ class BlockCache:
                 stalls=counts["stalls"],
                 requests=counts["requests"],
                 fetched=counts["fetched"],
-                unused=counts["unused"],
-                cached=int(self._ready.currsize),
+                unused=self._ready.unused,
+                cached=self._ready.size,
                 in_flight=self._pending_bytes,
                 budget=self._budget,
             )
@@ -379,8 +455,7 @@ class BlockCache:
     def clear(self) -> None:
         """Forget every ready block."""
         with self.lock:
-            while self._ready:
-                self._forget(self._ready.popitem()[1])
+            self._ready.clear()
 
     def reset_after_fork(self) -> None:
         """In a forked child, which holds the lock since before the fork: no thread here will end what is pending."""

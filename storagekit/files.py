@@ -17,15 +17,16 @@ from storagekit import lookup
 from storagekit.backend import Resource
 from storagekit.blocks import BlockCache
 from storagekit.compression import CompressedSink, DecompressedStream, codec_for
-from storagekit.driver import Absent
+from storagekit.driver import Absent, RangeReader
 from storagekit.errors import changed, exists, invalid, is_a_directory, not_a_directory, unsupported
 from storagekit.modes import Mode, parse_mode
-from storagekit.reading import BufferedReader, ReadStream
+from storagekit.native import NativeReader
+from storagekit.reading import READ_BUFFER, BufferedReader, ReadStream
 from storagekit.settings import BLOCK_SIZE, Settings
 from storagekit.transfers import Reaper, Transfers
 from storagekit.writing import BinaryWriter, PartSender, TextWriter, WriteSink
 
-__all__ = ["Streams", "check_layers", "check_same_version", "open_url"]
+__all__ = ["Streams", "check_access", "check_layers", "check_same_version", "open_url"]
 
 # Small writes are gathered to this before they reach Python code; larger ones pass the buffer by.
 WRITE_BUFFER = 256 * 1024
@@ -46,24 +47,35 @@ class Streams:
     cache: BlockCache
     reaper: Reaper
 
-    def open_raw(self, resource: Resource, *, buffered: bool = True) -> ReadStream:
-        """The raw stream over an object; the errors of ``open`` where there is none."""
+    def open_object(self, resource: Resource, *, head: int = BLOCK_SIZE) -> RangeReader:
+        """One version of an object, with its first *head* bytes where the store sends them along; the errors of
+        ``open`` where there is none."""
         self.reaper.poke()
         location = resource.location
         if location.is_root:
             raise is_a_directory(location)
         try:
-            reader = resource.backend.open_read(location, resource.options, head=BLOCK_SIZE)
+            reader = resource.backend.open_read(location, resource.options, head=head)
         except FileNotFoundError as missing:
             _explain(resource, missing)
             raise
         if location.path.endswith("/") and not reader.stat.size:
             reader.close()  # a marker holds nothing; a key with a slash that holds bytes is data
             raise is_a_directory(location)
-        return ReadStream(reader, self.cache, self.reaper, buffered=buffered)
+        return reader
+
+    def open_raw(self, resource: Resource, *, buffered: bool = True, access: str | None = None) -> ReadStream:
+        """The raw stream over an object; the errors of ``open`` where there is none."""
+        reader = self.open_object(resource)
+        return ReadStream(reader, self.cache, self.reaper, buffered=buffered, access=access)
 
     def open_reader(
-        self, resource: Resource, *, buffer_size: int = BLOCK_SIZE, recipe: Recipe = _no_recipe
+        self,
+        resource: Resource,
+        *,
+        buffer_size: int = READ_BUFFER,
+        access: str | None = None,
+        recipe: Recipe = _no_recipe,
     ) -> io.BufferedReader:
         """A binary reader over an object, or the store's own file object where it has real files.
 
@@ -72,7 +84,7 @@ class Streams:
         file = resource.backend.open_file(resource.location, resource.options, buffer_size)
         if file is not None:
             return cast(io.BufferedReader, file)
-        raw = self.open_raw(resource, buffered=buffer_size > 0)
+        raw = self.open_raw(resource, buffered=buffer_size > 0, access=access)
         return BufferedReader(raw, buffer_size, recipe) if buffer_size else cast(io.BufferedReader, raw)
 
     def open_sink(self, resource: Resource, *, exclusive: bool = False) -> WriteSink:
@@ -148,6 +160,7 @@ def open_url(
     errors: str | None,
     newline: str | None,
     compression: str | None,
+    access: str | None,
     recipe: Recipe,
 ) -> IO[Any]:
     """Open an object as the builtin ``open`` opens a file; the object types are ours, the layers the same."""
@@ -168,11 +181,14 @@ def open_url(
         # buffering=0 is the same here: nothing is visible before close, so nobody can see a buffer.
         return _open_to_write(streams, resource, parsed, mode, codec, size or WRITE_BUFFER, text)
     unbuffered = buffering == 0 and codec is None
-    reader = streams.open_reader(resource, buffer_size=0 if unbuffered else size or BLOCK_SIZE, recipe=recipe)
+    buffer_size = 0 if unbuffered else size or READ_BUFFER
+    reader = streams.open_reader(resource, buffer_size=buffer_size, access=access, recipe=recipe)
     if codec is not None:
-        reader = io.BufferedReader(DecompressedStream(codec, reader, url), size or BLOCK_SIZE)
+        reader = io.BufferedReader(DecompressedStream(codec, reader, url), size or READ_BUFFER)
     if parsed.binary:
-        return reader
+        # A store's own file object, exactly the builtin's, gets here what the others have beyond it.
+        native = type(reader) is io.BufferedReader and codec is None
+        return NativeReader(reader.detach(), buffer_size) if native else reader
     try:
         layer = io.TextIOWrapper(reader, **text)  # type: ignore[arg-type]
     except BaseException:
@@ -202,6 +218,16 @@ def _open_to_write(
         raise
     layer.mode = mode  # type: ignore[misc]
     return layer
+
+
+def check_access(access: str | None, mode: str, file: object) -> None:
+    """*access* is a hint for reading, of two words."""
+    if access is None:
+        return
+    if access not in ("sequential", "random"):
+        raise invalid(file, f"access must be 'sequential' or 'random', not {access!r}")
+    if parse_mode(mode, file).writing:
+        raise invalid(file, f"access says how a file will be read; mode {mode!r} writes it")
 
 
 def check_layers(

@@ -9,33 +9,33 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections.abc import Callable, Hashable
 
 from storagekit.driver import RangeBody, RangeReader
 from storagekit.errors import changed, os_error
+from storagekit.pace import Pace
+from storagekit.segments import Segment
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Job
 
-__all__ = ["Block", "Flight", "Incoming", "Source"]
+__all__ = ["Flight", "Incoming", "Source"]
 
 # A body that is cut is asked for again from where it stopped; this often without a single byte of progress.
 RESUMES = 3
 
+# So much is received at once. Drivers often receive into a buffer of their own first, which at this size stays in the
+# processor's cache and in the allocator's hands: at 8 MiB the same bytes cost twice as much.
+RECEIVE = 1024 * 1024
 
-class Block:
-    """Bytes of one block, and whether any read has used them."""
-
-    __slots__ = ("data", "used")
-
-    def __init__(self, data: bytes | bytearray) -> None:
-        self.data = data
-        self.used = False
+# A body that goes on for ever is weighed in every so many bytes.
+SAMPLE = 8 * 1024 * 1024
 
 
 class Source:
     """One open reader, as the cache sees it: where its bytes come from and under which key they are shared."""
 
-    __slots__ = ("flights", "key", "reader", "size", "url")
+    __slots__ = ("flights", "key", "pace", "reader", "scanning", "size", "url")
 
     def __init__(self, reader: RangeReader, size: int) -> None:
         self.reader = reader
@@ -46,6 +46,10 @@ class Source:
         self.size = size
         self.url = str(reader.stat.location)
         self.flights: set[Flight] = set()
+        self.scanning = False
+        """True while its handle reads ahead of itself."""
+        self.pace = Pace()
+        """How fast the store answers; the cache gives all sources of one container the same."""
 
     @property
     def shared(self) -> bool:
@@ -79,39 +83,65 @@ class Flight:
         "error",
         "first",
         "held",
+        "incoming",
         "job",
+        "overdue",
         "source",
         "waiters",
+        "wanted",
     )
 
-    def __init__(self, source: Source, first: int, count: int, arrival: threading.Condition, demand: bool) -> None:
+    def __init__(self, source: Source, first: int, count: int, arrival: threading.Condition, wanted: int) -> None:
         self.source = source
         self.first = first
         self.count = count
-        self.demand = demand
+        self.wanted = wanted
+        """Up to which block a read asked for it; the rest is ahead of any read."""
+        self.demand = wanted > first
         self.arrived = 0
         """How many of its blocks have arrived."""
-        self.held: dict[int, Block] = {}
+        self.held: list[Segment] = []
         """What arrived while somebody was waiting for it, who takes it from here, evicted again or not."""
         self.arrival = arrival
         """Shares the cache's lock; notified when a block arrived and when the flight is over."""
         self.waiters = 0
         self.abandoned = False
+        self.overdue = False
+        """True once its answer was given up waiting for, and its blocks may be asked for again beside it."""
         self.done = False
+        self.incoming: Incoming | None = None
+        """Its bytes, once it has started."""
         self.error: BaseException | None = None
         self.job: Job
+
+    @property
+    def in_charge(self) -> bool:
+        """True while what is pending in it is not to be asked for by others."""
+        return not self.abandoned and not self.overdue
+
+    def unanswered(self) -> float:
+        """For how many seconds its request has been waiting for an answer; 0.0 if it is not waiting for one."""
+        asked = None if self.incoming is None else self.incoming.asked  # once: the flight's thread changes it
+        return 0.0 if asked is None else time.perf_counter() - asked
 
     def has(self, index: int) -> bool:
         """True where block *index* of the object has arrived."""
         return index - self.first < self.arrived
 
-    def run(self, first: int, stop: int) -> list[Block]:
-        """The blocks from *first* on, at most up to *stop*, that arrived for those who wait."""
+    def leave(self) -> None:
+        """One who waited has taken what there was; what nobody waits for lives on in the cache, or not at all."""
+        self.waiters -= 1
+        if not self.waiters and not self.demand:
+            self.held.clear()
+
+    def run(self, first: int, stop: int) -> list[Segment]:
+        """What holds the blocks from *first* on, at most up to *stop*, of what arrived for those who wait."""
         run = []
-        while first < stop and (block := self.held.get(first)) is not None:
-            block.used = True
-            run.append(block)
-            first += 1
+        for segment in self.held:
+            if segment.first <= first < segment.stop and first < stop:
+                segment.use(first, stop)
+                run.append(segment)
+                first = segment.stop
         return run
 
 
@@ -124,38 +154,70 @@ class Incoming:
         self._end = end
         self._on_request = on_request
         self._body: RangeBody | None = None
+        self.asked: float | None = None
+        """When the request was sent that has no answer yet, on the clock of ``time.perf_counter``."""
+        self._first_byte = 0.0
+        self._seconds = 0.0
+        self._received = 0
 
-    def next_block(self) -> bytearray:
-        """The next block, full; only the last of the object is shorter."""
-        data = bytearray(min(BLOCK_SIZE, self._end - self._offset))
-        view = memoryview(data)
+    @property
+    def left(self) -> int:
+        """Bytes of the range that have not been received."""
+        return self._end - self._offset
+
+    def next_piece(self, size: int) -> bytearray:
+        """The next *size* bytes, or what is left, in a buffer of their own."""
+        data = bytearray(min(size, self.left))
+        with memoryview(data) as view:
+            self.fill(view)
+        return data
+
+    def fill(self, view: memoryview) -> None:
+        """Fill *view* with the next bytes, of which there must be as many."""
         filled = failures = 0
-        while filled < len(data):
-            n, cut = self._receive(view[filled:])
+        while filled < len(view):
+            n, cut = self._receive(view[filled : filled + RECEIVE])
             filled += n
             self._offset += n
             failures = 0 if n else failures + 1
             if failures > RESUMES:
                 message = f"The store keeps ending its answers early, at byte {self._offset}"
                 raise cut or os_error(errno.EIO, self._source.url, message)
-        return data
+
+    def open(self) -> RangeBody:
+        """Ask for what is left and wait for the answer, unless that is there."""
+        if self._body is None:
+            self._on_request()
+            self.asked = time.perf_counter()
+            self._body = self._source.open_range(self._offset, self._end)
+            self._first_byte = time.perf_counter() - self.asked
+            self.asked = None
+        return self._body
 
     def _receive(self, view: memoryview) -> tuple[int, OSError | None]:
         """Some bytes; or none, and the error that cut the body, if there was one."""
-        if self._body is None:
-            self._on_request()
-            self._body = self._source.open_range(self._offset, self._end)
+        body = self.open()
+        before = time.perf_counter()
         cut = None
         try:
-            if n := self._body.readinto(view):
+            if n := body.readinto(view):
+                self._seconds += time.perf_counter() - before
+                self._received += n
+                if self._received >= SAMPLE:
+                    self._note()
                 return n, None
         except OSError as error:
             cut = error
         self.close()
         return 0, cut
 
+    def _note(self) -> None:
+        self._source.pace.note(self._first_byte, self._received, self._seconds)
+        self._received, self._seconds = 0, 0.0
+
     def close(self) -> None:
-        """Let go of the body."""
+        """Let go of the body, and note how fast it came."""
         if self._body is not None:
+            self._note()
             body, self._body = self._body, None
             body.close()

@@ -11,7 +11,7 @@ import builtins
 import io
 import os
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, cast, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, cast, overload
 
 from storagekit import files
 from storagekit.compression import codec_for, open_local
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from _typeshed import OpenBinaryModeReading, OpenBinaryModeWriting, OpenTextMode
 
 __all__ = ["Opener"]
+
+Access = Literal["sequential", "random"]
 
 
 class Opener(Engine):
@@ -42,6 +44,7 @@ class Opener(Engine):
         opener: Callable[[str, int], int] | None = None,
         *,
         compression: str | None = None,
+        access: Access | None = None,
         options: Options | None = None,
     ) -> io.TextIOWrapper: ...
 
@@ -58,6 +61,7 @@ class Opener(Engine):
         opener: Callable[[str, int], int] | None = None,
         *,
         compression: str | None = None,
+        access: Access | None = None,
         options: Options | None = None,
     ) -> io.BufferedReader: ...
 
@@ -74,6 +78,7 @@ class Opener(Engine):
         opener: Callable[[str, int], int] | None = None,
         *,
         compression: str | None = None,
+        access: Access | None = None,
         options: Options | None = None,
     ) -> io.BufferedWriter: ...
 
@@ -90,6 +95,7 @@ class Opener(Engine):
         opener: Callable[[str, int], int] | None = None,
         *,
         compression: str | None = None,
+        access: Access | None = None,
         options: Options | None = None,
     ) -> IO[Any]: ...
 
@@ -105,6 +111,7 @@ class Opener(Engine):
         opener: Callable[[str, int], int] | None = None,
         *,
         compression: str | None = None,
+        access: Access | None = None,
         options: Options | None = None,
     ) -> IO[Any]:
         """Open a file or an object, as the builtin ``open`` does (modes ``r``, ``w`` and ``x``, binary and text).
@@ -112,8 +119,9 @@ class Opener(Engine):
         Nothing is visible before a successful ``close()``; leaving ``with`` by an exception, ``discard()``, garbage
         collection and the interpreter's exit publish nothing. ``x`` is decided atomically at ``close()``. Text is
         UTF-8 unless *encoding* says otherwise, and is written with ``\\n`` on every platform. *compression* is
-        ``"gzip"``, ``"bz2"``, ``"xz"`` or ``"infer"`` (by suffix). *options* go to the URL's driver; *closefd* and
-        *opener* are for local paths.
+        ``"gzip"``, ``"bz2"``, ``"xz"`` or ``"infer"`` (by suffix). *access* may say how a URL will be read:
+        ``"sequential"`` reads ahead from the first read on, ``"random"`` never; without it the reads themselves tell.
+        *options* go to the URL's driver; *closefd* and *opener* are for local paths.
 
         Raises ``FileNotFoundError``, ``IsADirectoryError``, ``FileExistsError`` (``x``), ``PermissionError``;
         ``io.UnsupportedOperation`` for ``a`` and ``+`` on a URL. While reading: ``ObjectChangedError`` when the
@@ -127,6 +135,7 @@ class Opener(Engine):
         ['first', 'second']
         """
         resource = self._resource(file, options)
+        files.check_access(access, mode, file)
         if resource is None:
             if compression is not None and (isinstance(file, int) or not closefd or opener is not None):
                 raise invalid(file, "compression takes a path, not a file descriptor or an opener")
@@ -144,12 +153,22 @@ class Opener(Engine):
         def recipe() -> tuple[Any, ...]:
             if resource.backend.has_secret(given):
                 raise TypeError(f"cannot pickle a reader of {url!r}: its options hold a secret")
-            return _reopen, self, url, given, buffering
+            return _reopen, self, url, given, buffering, access
 
-        return files.open_url(self._streams, resource, mode, buffering, encoding, errors, newline, compression, recipe)
+        return files.open_url(
+            self._streams, resource, mode, buffering, encoding, errors, newline, compression, access, recipe
+        )
 
 
-def _reopen(storage: Opener, url: str, options: Options, buffering: int, identity: str | None, offset: int) -> Any:
+def _reopen(
+    storage: Opener,
+    url: str,
+    options: Options,
+    buffering: int,
+    access: Access | None,
+    identity: str | None,
+    offset: int,
+) -> Any:
     """Un-pickle a reader: open the URL again, as the version that it was, at the offset where it stood."""
-    file = storage.open(url, "rb", buffering, options=options)
+    file = storage.open(url, "rb", buffering, access=access, options=options)
     return files.check_same_version(file, identity, offset)

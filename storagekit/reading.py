@@ -4,9 +4,10 @@
 ``read1`` and the rest come from the C ``io.BufferedReader`` on top, of which ``BufferedReader`` here is a thin
 subclass. Nothing is read line by line in Python.
 
-The buffer is one block long, and a fill of the buffer stops at the block's end: otherwise a read of
-4 KiB would reach the store as the two blocks that an unaligned buffer touches. A read that is longer
-than a block is somebody's real demand and is served in one go, without passing through the buffer.
+A fill of the buffer stops at the block's end while reads jump: otherwise a read of 4 KiB would reach the store as
+all the blocks that the buffer touches. While they are sequential the buffer is filled whole, which saves Python code
+per line. A read that is longer than the buffer is somebody's real demand and is served in one go, without passing
+through it.
 
 A handle is for one version of one object. It pickles as a recipe: open the same URL again, check that it is still
 that version, go to the same offset.
@@ -17,27 +18,25 @@ from __future__ import annotations
 import io
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from storagekit.access import Access
 from storagekit.blocks import BlockCache
 from storagekit.driver import RangeReader, Stat
 from storagekit.errors import invalid, unsupported
 from storagekit.flights import Source
-from storagekit.readahead import LARGEST_REQUEST, Window
+from storagekit.ranges import Span, check_position, check_ranges
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Reaper
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["BufferedReader", "ReadStream"]
+__all__ = ["READ_BUFFER", "BufferedReader", "ReadStream"]
 
-# The share of the budget that read-ahead may plan with: the other half holds what is being consumed.
-AHEAD_SHARE = 2
-
-# Handles that lie idle count as readers too; however many there are, one that scans gets this much ahead.
-LEAST_WINDOW = 256 * 1024
+# A fill costs some 10 us of Python, and copying 256 KiB about as much.
+READ_BUFFER = 256 * 1024
 
 
 class ReadStream(io.RawIOBase):
@@ -45,7 +44,9 @@ class ReadStream(io.RawIOBase):
 
     mode = "rb"
 
-    def __init__(self, reader: RangeReader, cache: BlockCache, reaper: Reaper, *, buffered: bool) -> None:
+    def __init__(
+        self, reader: RangeReader, cache: BlockCache, reaper: Reaper, *, buffered: bool, access: str | None = None
+    ) -> None:
         size = reader.stat.size
         if size is None:
             reader.close()
@@ -56,14 +57,12 @@ class ReadStream(io.RawIOBase):
         self._size = size
         self._position = 0
         self._buffered = buffered
-        self._cache = cache
         self._reaper = reaper
-        self._window = Window()
-        self._behind = 0
         self._collected = False
-        self._source = Source(reader, size)
-        cache.attach(self._source)
+        source = Source(reader, size)
+        cache.attach(source)
         reader.head = b""  # the cache has it now, and counts it
+        self._access = Access(source, cache, access)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"at {self._position} of {self._size}"
@@ -109,11 +108,11 @@ class ReadStream(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         start = self._position
         stop = min(start + len(view), self._size)
-        if self._buffered and len(view) <= BLOCK_SIZE:
+        if self._buffered and len(view) <= READ_BUFFER and not self._access.scans(start):
             stop = min(stop, (start // BLOCK_SIZE + 1) * BLOCK_SIZE)
         if stop <= start:
             return 0
-        self._read_any(start, stop, view)
+        self._access.read_into(start, stop, view)
         self._position = stop
         return stop - start
 
@@ -122,59 +121,22 @@ class ReadStream(io.RawIOBase):
         start = self._position
         if start >= self._size:
             return b""
-        # BytesIO hands out its own bytes object without copying it, filled in place here.
-        whole = io.BytesIO()
-        whole.seek(self._size - start - 1)
-        whole.write(b"\0")
-        with whole.getbuffer() as view:
-            self._read_any(start, self._size, view)
+        # The C buffer makes bytes of that size without filling them with zeros first, and has them filled in place.
+        whole = io.BufferedReader(_Rest(self._access, start, self._size), 1).read(self._size - start)
         self._position = self._size
-        return whole.getvalue()
+        return whole
 
-    # -- the engine ---------------------------------------------------------------------------------------
+    # -- beyond io ----------------------------------------------------------------------------------------
 
-    def _most(self) -> int:
-        """How large the window may be: a share of half the budget, though not so little that it is of no use."""
-        half = self._cache.budget // AHEAD_SHARE
-        return min(half, max(LEAST_WINDOW, half // max(1, self._cache.readers)))
+    def pread(self, offset: int, size: int, /) -> bytes:
+        """See ``BufferedReader.pread``."""
+        return self.read_ranges([check_position(self.name, offset, size)])[0]
 
-    def _read_any(self, start: int, stop: int, view: memoryview) -> None:
-        """Fill *view* with bytes ``[start, stop)``, which exist; one longer than a request runs ahead of itself."""
-        if stop - start <= LARGEST_REQUEST:
-            self._read(start, stop, view, limit=self._size)
-            return
-        self._window.open_wide(start, most=self._most())
-        for offset in range(start, stop, LARGEST_REQUEST):
-            end = min(offset + LARGEST_REQUEST, stop)
-            self._read(offset, end, view[offset - start : end - start], limit=stop)
-
-    def _read(self, start: int, stop: int, view: memoryview, limit: int) -> None:
-        """Fill *view*, running ahead as the window says, but not beyond *limit*."""
-        window, cache, source = self._window, self._cache, self._source
-        ahead = window.read(start, stop, limit=limit, most=self._most())
-        if ahead is not None:
-            window.granted(cache.ahead(source, *ahead, window.request))
-        elif not window.size and source.flights:
-            cache.abandon(source, keep=start // BLOCK_SIZE)
-        done = start
-        waited = False
-        while done < stop:
-            first = done // BLOCK_SIZE
-            last = min(-(-stop // BLOCK_SIZE), first + LARGEST_REQUEST // BLOCK_SIZE)
-            run, stalled = cache.take(source, first, last)
-            waited = waited or stalled
-            for block in run:
-                begin = done % BLOCK_SIZE
-                piece = memoryview(block.data)[begin : begin + stop - done]
-                view[done - start : done - start + len(piece)] = piece
-                done += len(piece)
-        if waited:
-            window.stalled()
-        if window.size and self._size > cache.budget:
-            passed = start // BLOCK_SIZE
-            if passed > self._behind:
-                cache.drop_behind(source, self._behind, passed)
-            self._behind = passed
+    def read_ranges(self, ranges: Iterable[Span], /) -> list[bytes]:
+        """See ``BufferedReader.read_ranges``."""
+        self._check_open()
+        spans = check_ranges(self.name, ranges)
+        return self._access.ranges([(start, min(stop, self._size)) for start, stop in spans])
 
     # -- the end ------------------------------------------------------------------------------------------
 
@@ -190,20 +152,46 @@ class ReadStream(io.RawIOBase):
         if self.closed:
             return
         super().close()
-        self._cache.release(self._source)
-        if self._collected:
-            self._reaper.leave(self._source.reader.close)
-        else:
-            self._source.reader.close()
+        self._access.close(self._reaper.leave if self._collected else None)
 
     def __del__(self) -> None:
         self._collected = True
-        if hasattr(self, "_source"):
+        if hasattr(self, "_access"):
             self.close()
 
 
+class _Rest(io.RawIOBase):
+    """The rest of an object as a raw stream of its own, for one read."""
+
+    def __init__(self, access: Access, start: int, stop: int) -> None:
+        self._access = access
+        self._start = start
+        self._stop = stop
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        stop = min(self._start + len(view), self._stop)
+        if stop > self._start:
+            self._access.read_into(self._start, stop, view)
+        count, self._start = stop - self._start, stop
+        return count
+
+
 class BufferedReader(io.BufferedReader):
-    """The C buffer over a ``ReadStream``, which also pickles."""
+    """The C buffer over a ``ReadStream``: a binary file object to read, which also pickles and reads ranges.
+
+    >>> import storagekit
+    >>> with storagekit.open("memory://reader-example/key", "wb") as f:
+    ...     _ = f.write(b"one two three")
+    >>> f = storagekit.open("memory://reader-example/key", "rb")
+    >>> isinstance(f, storagekit.BufferedReader)  # as it is for every URL of a store without real files
+    True
+    >>> f.read_ranges([(0, 3), (8, 13)])
+    [b'one', b'three']
+    """
 
     raw: ReadStream
 
@@ -215,6 +203,49 @@ class BufferedReader(io.BufferedReader):
     def stat(self) -> Stat:
         """What was opened: its size, ETag, time and metadata, without another request."""
         return self.raw.stat
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """At most *size* bytes with at most one read of the raw stream.
+
+        As the C method, but that a short one fills the buffer, as ``peek`` does, instead of passing it by: a text layer
+        reads 8 KiB at a time, and each would be a read of the raw stream.
+        """
+        if 0 < size < READ_BUFFER:
+            self.peek(1)
+        return super().read1(size)
+
+    def pread(self, offset: int, size: int, /) -> bytes:
+        """Up to *size* bytes from *offset* on, fewer at the end of the object; the position stays where it is.
+
+        As ``os.pread`` (https://docs.python.org/3/library/os.html#os.pread), and like it safe in many threads at
+        once, which do not wait for one another.
+
+        >>> import storagekit
+        >>> with storagekit.open("memory://ranges-example/key", "wb") as f:
+        ...     _ = f.write(b"abcdefghij")
+        >>> with storagekit.open("memory://ranges-example/key", "rb") as f:
+        ...     f.pread(3, 4), f.tell()
+        (b'defg', 0)
+        """
+        return self._attached().pread(offset, size)
+
+    def read_ranges(self, ranges: Iterable[Span], /) -> list[bytes]:
+        """The bytes of each ``(start, stop)``, in the order given; what lies beyond the end is left out, as in a slice.
+
+        All are fetched side by side, neighbours in one request. The position stays where it is, and threads do not
+        wait for one another. Raises ``ValueError`` for a range that begins before 0 or ends before it begins.
+
+        >>> import storagekit
+        >>> with storagekit.open("memory://ranges-example/key", "rb") as f:
+        ...     f.read_ranges([(7, 100), (0, 2), (4, 4)])
+        [b'hij', b'ab', b'']
+        """
+        return self._attached().read_ranges(ranges)
+
+    def _attached(self) -> ReadStream:
+        if self.closed:  # which is a ValueError of its own after ``detach()``
+            raise ValueError("I/O operation on closed file")
+        return self.raw
 
     def __reduce_ex__(self, protocol: object) -> tuple[Any, ...]:
         if self.closed:

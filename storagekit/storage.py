@@ -16,10 +16,10 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, AnyStr, TypeVar, cast, overload
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, AnyStr, Literal, TypeVar, cast, overload
 
-from storagekit import changes, directories, globbing, lookup
+from storagekit import bulk, changes, directories, globbing, lookup
 from storagekit.directories import Scan
 from storagekit.driver import Options, Traits, Upload
 from storagekit.engine import AnyPath, BytesPath, StrPath
@@ -45,6 +45,68 @@ class Storage(Opener):
     ...     storage.listdir("memory://box")
     ['hello.txt']
     """
+
+    # ---------------------------------------------------------------- many at once
+
+    @overload
+    def read_many(
+        self,
+        urls: Iterable[P],
+        *,
+        in_flight: int = bulk.IN_FLIGHT,
+        on_error: Literal["return"] = "return",
+        options: Options | None = None,
+    ) -> Generator[tuple[P, bytes | OSError], None, None]: ...
+
+    @overload
+    def read_many(
+        self,
+        urls: Iterable[P],
+        *,
+        in_flight: int = bulk.IN_FLIGHT,
+        on_error: Literal["raise"],
+        options: Options | None = None,
+    ) -> Generator[tuple[P, bytes], None, None]: ...
+
+    def read_many(
+        self,
+        urls: Iterable[P],
+        *,
+        in_flight: int = bulk.IN_FLIGHT,
+        on_error: Literal["return", "raise"] = "return",
+        options: Options | None = None,
+    ) -> Generator[tuple[P, Any], None, None]:
+        """Whole files and objects, *in_flight* of them at once: pairs of a URL and its bytes, as they arrive.
+
+        *urls* may be any iterable of URLs and plain local paths, mixed; it is drawn from as results are taken, at most
+        *in_flight* ahead. Each comes back as it was given, in no particular order, one that is given twice twice.
+        What ``open(url, "rb", options=options).read()`` would raise as an ``OSError`` comes in place of the bytes; with
+        ``on_error="raise"`` the first one is raised, and the rest given up. Other exceptions are raised at once.
+
+        An object of up to 1 MiB is one request and passes the block cache by. At most *in_flight* objects are in memory
+        beside those you hold, up to 1 MiB of each; of longer ones 128 MiB together, or one alone if it is longer still.
+        Leaving the loop, or closing the generator, ends the reading. ``ValueError`` once the ``Storage`` is closed.
+
+        >>> import storagekit
+        >>> for number in range(3):
+        ...     with storagekit.open(f"memory://read-many/{number}", "w") as f:
+        ...         _ = f.write("x" * number)
+        >>> urls = [f"memory://read-many/{number}" for number in range(4)]
+        >>> for url, data in sorted(storagekit.read_many(urls)):
+        ...     print(url, data if isinstance(data, bytes) else type(data).__name__)
+        memory://read-many/0 b''
+        memory://read-many/1 b'x'
+        memory://read-many/2 b'xx'
+        memory://read-many/3 FileNotFoundError
+        """
+        return bulk.read_many(
+            urls,
+            lambda url: self._resource(url, options),
+            self._streams,
+            in_flight=in_flight,
+            on_error=on_error,
+            closed=lambda: self._closed,
+        )
 
     # ---------------------------------------------------------------- what is there
 

@@ -5,152 +5,37 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import pickle
 import random
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from block_support import (
+    DATA,
+    GUARD,
+    PIECE,
+    Engine,
+    MiB,
+    Object,
+    Queued,
+    Stalled,
+    Thread,
+    blocks,
+    hold,
+    waiters,
+    waiting,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storagekit.blocks import BlockCache, CacheInfo
-from storagekit.driver import RangeBody, RangeReader, Stat
-from storagekit.errors import ObjectChangedError, changed
-from storagekit.flights import RESUMES, Flight, Source
-from storagekit.location import Location
+from storagekit.blocks import SEGMENT_IN_DEMAND
+from storagekit.flights import Flight, Incoming, Source
+from storagekit.pace import TELLING
+from storagekit.segments import LARGEST_SEGMENT
 from storagekit.settings import BLOCK_SIZE
-from storagekit.transfers import Job, Reaper, Transfers
-
-MiB = 1024 * 1024
-
-# How long a test waits for what must happen before it calls it a failure.
-GUARD = 10.0
-
-DATA = random.Random(7).randbytes(40 * BLOCK_SIZE + 1234)
-LOCATION = Location("toy", "box", "key")
-
-
-class Object(RangeReader):
-    """An object that keeps a list of what is asked of it and can be told to misbehave.
-
-    ``on_open`` is called before a range is answered and may raise or wait; ``on_read`` before every
-    readinto, with the offset: it may raise or wait, or answer how many bytes there are at most, 0 for an early end.
-    """
-
-    def __init__(self, data: bytes = DATA, *, key: Hashable = "key", head: int = 0, size: int | None = None) -> None:
-        self.data = data
-        self.stat = Stat(LOCATION, size=len(data) if size is None else size)
-        self.head = data[:head]
-        self.cache_key = key
-        self.requests: list[tuple[int, int]] = []
-        self.bodies = 0
-        self.on_open: Callable[[int, int], None] = lambda start, stop: None
-        self.on_read: Callable[[int], int | None] = lambda offset: None
-        self.on_close: Callable[[], None] = lambda: None
-
-    def open_range(self, start: int, stop: int, /) -> RangeBody:
-        assert 0 <= start < stop <= (self.stat.size or 0)
-        self.requests.append((start, stop))
-        self.on_open(start, stop)
-        self.bodies += 1
-        return ObjectBody(self, start, stop)
-
-    @property
-    def asked(self) -> int:
-        """The bytes that were asked for."""
-        return sum(stop - start for start, stop in self.requests)
-
-
-class ObjectBody(RangeBody):
-    def __init__(self, whole: Object, start: int, stop: int) -> None:
-        self._whole = whole
-        self._at = start
-        self._stop = stop
-        self._open = True
-
-    def readinto(self, view: memoryview, /) -> int:
-        assert self._open
-        limit = self._whole.on_read(self._at)
-        count = min(len(view), self._stop - self._at)
-        if limit is not None:
-            count = min(count, limit)
-        view[:count] = self._whole.data[self._at : self._at + count]
-        self._at += count
-        return count
-
-    def close(self) -> None:
-        if self._open:
-            self._open = False
-            self._whole.bodies -= 1
-            self._whole.on_close()
-
-
-class Engine:
-    """A cache with its threads and its reaper."""
-
-    def __init__(self, budget: int = 16 * MiB, threads: int = 4) -> None:
-        self.transfers = Transfers(threads)
-        self.reaper = Reaper()
-        self.cache = BlockCache(budget, self.transfers, self.reaper)
-        self.sources: list[Source] = []
-
-    def open(self, whole: Object) -> Source:
-        source = Source(whole, whole.stat.size or 0)
-        self.cache.attach(source)
-        self.sources.append(source)
-        return source
-
-    def read(self, source: Source, first: int = 0, stop: int | None = None) -> bytes:
-        """The bytes of blocks *first* to *stop*, as a reader takes them."""
-        stop = -(-source.size // BLOCK_SIZE) if stop is None else stop
-        parts: list[bytes] = []
-        while first < stop:
-            run, _ = self.cache.take(source, first, stop)
-            assert 0 < len(run) <= stop - first
-            parts += [bytes(block.data) for block in run]
-            first += len(run)
-        return b"".join(parts)
-
-    @property
-    def info(self) -> CacheInfo:
-        return self.cache.info()
-
-    def check_books(self) -> None:
-        """What the books say is what is there."""
-        cache = self.cache
-        with cache.lock:
-            assert cache._ready.currsize == sum(len(block.data) for block in cache._ready.values())
-            flights = {flight for source in self.sources for flight in source.flights}
-            assert flights >= set(cache._pending.values())
-            assert not any(flight.done for flight in flights)
-            # One that was given up holds its bytes until it has run to its end, overtaken or not.
-            assert cache._pending_bytes == sum(
-                flight.source.span(flight.first + flight.arrived, flight.count - flight.arrived) for flight in flights
-            )
-
-    def settle(self) -> None:
-        """Wait until nothing is under way, and look at the books."""
-        self.transfers.close()
-        self.check_books()
-        assert self.info.in_flight == 0
-        assert not self.cache._pending
-
-
-class Stalled:
-    """Bodies wait at their first byte until ``go``; ``begun`` tells that one does."""
-
-    def __init__(self, whole: Object, at: Callable[[int], bool] = lambda offset: True) -> None:
-        self.begun = threading.Event()
-        self.go = threading.Event()
-        self._at = at
-        whole.on_read = self._wait
-
-    def _wait(self, offset: int) -> None:
-        if self._at(offset):
-            self.begun.set()
-            assert self.go.wait(GUARD)
+from storagekit.transfers import Job
 
 
 @pytest.fixture
@@ -158,53 +43,6 @@ def engine() -> Iterator[Engine]:
     engine = Engine()
     yield engine
     engine.settle()
-
-
-def hold(go: threading.Event) -> None:
-    assert go.wait(GUARD)
-
-
-def blocks(first: int, stop: int) -> bytes:
-    return DATA[first * BLOCK_SIZE : stop * BLOCK_SIZE]
-
-
-class Thread(threading.Thread):
-    """A thread that tells its result, or raises what ended it."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self._work = work
-        self._value: object = None
-        self._error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._value = self._work()
-        except BaseException as error:
-            self._error = error
-
-    def result(self) -> object:
-        self.join(GUARD)
-        assert not self.is_alive(), "hangs"
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
-def waiting(flights: Callable[[], int], count: int) -> None:
-    """Wait until *count* waiters are on the books; nobody announces that."""
-    pause = threading.Event()
-    for _ in range(int(GUARD * 1000)):
-        if flights() >= count:
-            return
-        pause.wait(0.001)
-    raise AssertionError("nobody waits")
-
-
-def waiters(engine: Engine) -> int:
-    with engine.cache.lock:
-        return sum(flight.waiters for flight in set(engine.cache._pending.values()))
 
 
 # -- one flight for everyone -------------------------------------------------------------------------------
@@ -241,17 +79,41 @@ def test_a_key_that_forgets_the_version_serves_no_bytes_of_another(engine: Engin
         assert engine.read(source, 0) == data
 
 
-def test_one_who_waits_gets_a_block_as_soon_as_it_is_full(engine: Engine) -> None:
+def test_one_who_waits_gets_a_piece_as_soon_as_it_is_full(engine: Engine) -> None:
     whole = Object()
     source = engine.open(whole)
-    stalled = Stalled(whole, lambda offset: offset >= 2 * BLOCK_SIZE)
+    stalled = Stalled(whole, lambda offset: offset >= PIECE * BLOCK_SIZE)
     engine.cache.ahead(source, 0, 8 * BLOCK_SIZE, 8 * BLOCK_SIZE)
     assert engine.read(source, 0, 2) == blocks(0, 2)
     assert stalled.begun.wait(GUARD)
-    assert engine.info.in_flight == 6 * BLOCK_SIZE
+    assert engine.info.in_flight == (8 - PIECE) * BLOCK_SIZE
     stalled.go.set()
     assert engine.read(source, 0, 8) == blocks(0, 8)
     assert whole.requests == [(0, 8 * BLOCK_SIZE)]
+
+
+def test_a_flight_cuts_smaller_pieces_while_somebody_waits() -> None:
+    for awaited in (False, True):
+        engine = Engine(budget=256 * MiB)
+        whole, begun, go = Object(), threading.Event(), threading.Event()
+
+        def answer(start: int, stop: int, begun: threading.Event = begun, go: threading.Event = go) -> None:
+            begun.set()
+            assert go.wait(GUARD)
+
+        whole.on_open = answer
+        source = engine.open(whole)
+        engine.cache.ahead(source, 0, len(DATA), 8 * MiB)
+        assert begun.wait(GUARD)
+        readers = [Thread(lambda e=engine, s=source: e.read(s, 0, 1))] if awaited else []  # type: ignore[misc]
+        waiting(lambda e=engine: waiters(e), len(readers))  # type: ignore[misc]
+        go.set()
+        for reader in readers:
+            assert reader.result() == blocks(0, 1)
+        engine.settle()
+        assert len(engine.cache._ready._segments[source.key, 0].data) == (
+            SEGMENT_IN_DEMAND if awaited else LARGEST_SEGMENT
+        )
 
 
 def test_a_claim_ends_where_another_is_in_charge(engine: Engine) -> None:
@@ -348,23 +210,50 @@ def test_a_demand_is_granted_whatever_the_budget(budget: int, threads: int) -> N
 
 operations = st.one_of(
     st.tuples(st.just("read"), st.integers(0, 1), st.integers(0, 40), st.integers(1, 12)),
+    st.tuples(st.just("scan"), st.integers(0, 1), st.integers(0, 40), st.integers(1, 12)),
     st.tuples(st.just("ahead"), st.integers(0, 1), st.integers(0, 40), st.integers(1, 30)),
     st.tuples(st.just("abandon"), st.integers(0, 1), st.integers(0, 40), st.just(0)),
-    st.tuples(st.just("drop"), st.integers(0, 1), st.integers(0, 40), st.integers(1, 30)),
+    st.tuples(st.just("late"), st.integers(0, 1), st.just(0), st.just(0)),
+    st.tuples(st.just("overdue"), st.integers(0, 1), st.integers(0, 40), st.just(0)),
     st.tuples(st.just("work"), st.just(0), st.just(0), st.integers(1, 5)),
     st.tuples(st.just("clear"), st.just(0), st.just(0), st.just(0)),
 )
 
 
-class Queued(Transfers):
-    """Threads that work when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-        self.jobs: list[Job] = []
-
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
+def do(engine: Engine, queue: Queued, source: Source, step: str, first: int, count: int) -> None:
+    """One step of the property below; *queue* holds what no thread has begun."""
+    cache, stop = engine.cache, min(first + count, 41)
+    if step == "read":
+        assert engine.read(source, first, stop) == blocks(first, stop)
+    elif step == "scan":
+        cache.scans(source, count % 2 == 0)
+        run, _ = cache.take(source, first, stop, more=min(41, stop + count), scanning=True)
+        assert run[0].data[(first - run[0].first) * BLOCK_SIZE :] == blocks(first, run[0].stop)
+    elif step == "ahead":
+        before = engine.info
+        cache.ahead(source, first * BLOCK_SIZE, stop * BLOCK_SIZE, 3 * BLOCK_SIZE)
+        after = engine.info
+        asked = after.in_flight - before.in_flight
+        again = sum(source.span(f.first, f.count) for f in source.flights if f.abandoned)
+        assert asked <= again or after.cached + after.in_flight <= after.budget
+    elif step == "abandon":
+        cache.abandon(source, first)
+    elif step == "late":  # ahead will find that the answers to these are overdue
+        source.pace.first_byte = source.pace.rate = 1e-9
+        for flight in source.flights:
+            flight.incoming = Incoming(source, 0, 1, cache.count_request)
+            flight.incoming.asked = time.perf_counter() - 100
+    elif step == "overdue":  # as one who has waited for it decides
+        with cache.lock:
+            awaited = cache._pending.get((source.key, first))
+            if awaited is not None and not awaited.overdue:
+                awaited.overdue = cache._may_ask_again()
+    elif step == "work":
+        for job in queue.jobs[:count]:
+            job.run()
+        del queue.jobs[:count]
+    else:
+        cache.clear()
 
 
 @settings(max_examples=100, deadline=None)
@@ -375,26 +264,11 @@ def test_the_books_balance_whatever_is_done(budget: int, steps: list[tuple[str, 
     wholes = [Object(key="key" if shared else None) for _ in range(2)]
     sources = [engine.open(whole) for whole in wholes]
     for step, handle, first, count in steps:
-        source, stop = sources[handle], min(first + count, 41)
-        if step == "read":
-            assert engine.read(source, first, stop) == blocks(first, stop)
-        elif step == "ahead":
-            before = engine.info
-            engine.cache.ahead(source, first * BLOCK_SIZE, stop * BLOCK_SIZE, 3 * BLOCK_SIZE)
-            after = engine.info
-            assert after.in_flight == before.in_flight or after.cached + after.in_flight <= budget
-        elif step == "abandon":
-            engine.cache.abandon(source, first)
-        elif step == "drop":
-            engine.cache.drop_behind(source, first, stop)
-        elif step == "work":
-            for job in queue.jobs[:count]:
-                job.run()
-            del queue.jobs[:count]
-        else:
-            engine.cache.clear()
+        do(engine, queue, sources[handle], step, first, count)
         engine.check_books()
-        assert engine.info.cached + engine.info.in_flight <= budget or engine.info.cached == 0
+        info = engine.info
+        assert info.cached + info.in_flight <= budget or info.cached == 0
+        assert engine.cache._counts["again"] <= 2 + info.requests // 20
     for source in sources:
         engine.cache.release(source)
     for job in queue.jobs:
@@ -403,8 +277,9 @@ def test_the_books_balance_whatever_is_done(budget: int, steps: list[tuple[str, 
     info = engine.info
     assert info.fetched == sum(whole.asked for whole in wholes)
     assert info.requests == sum(len(whole.requests) for whole in wholes)
-    assert info.unused + info.cached <= info.fetched or shared
+    assert info.unused + info.cached <= info.fetched
     assert not any(source.flights for source in sources)
+    assert engine.cache.scanning == 0
 
 
 def test_a_block_that_is_evicted_stays_whole_for_whoever_copies_from_it() -> None:
@@ -413,7 +288,7 @@ def test_a_block_that_is_evicted_stays_whole_for_whoever_copies_from_it() -> Non
     run, _ = engine.cache.take(source, 0, 2)
     engine.read(source, 2)
     engine.cache.clear()
-    assert b"".join(bytes(block.data) for block in run) == blocks(0, 2)
+    assert b"".join(bytes(segment.data) for segment in run) == blocks(0, 2)
     engine.settle()
 
 
@@ -476,495 +351,6 @@ def test_a_failed_read_is_let_go_of_as_well() -> None:
     engine.settle()
 
 
-# -- giving up ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["abandon", "release"])
-def test_a_flight_that_somebody_waits_for_is_never_given_up(engine: Engine, how: str) -> None:
-    mine, other = Object(), Object()
-    source, second = engine.open(mine), engine.open(other)
-    stalled = Stalled(mine)
-    engine.cache.ahead(source, 0, 4 * BLOCK_SIZE, MiB)
-    assert stalled.begun.wait(GUARD)
-    reader = Thread(lambda: engine.read(second, 0, 4))
-    waiting(lambda: waiters(engine), 1)
-    if how == "abandon":
-        engine.cache.abandon(source, keep=30)
-    else:
-        engine.cache.release(source)
-    stalled.go.set()
-    assert reader.result() == blocks(0, 4)
-    assert mine.requests == [(0, 4 * BLOCK_SIZE)]
-    assert other.requests == []
-
-
-def test_a_block_pending_in_a_given_up_flight_counts_as_missing(engine: Engine) -> None:
-    mine, other = Object(), Object()
-    source, second = engine.open(mine), engine.open(other)
-    stalled = Stalled(mine)
-    engine.cache.ahead(source, 0, 4 * BLOCK_SIZE, MiB)
-    assert stalled.begun.wait(GUARD)
-    engine.cache.abandon(source, keep=30)
-    # The given-up flight hangs still; neither a demand nor read-ahead waits for it.
-    assert engine.read(second, 0, 2) == blocks(0, 2)
-    engine.cache.ahead(second, 2 * BLOCK_SIZE, 4 * BLOCK_SIZE, MiB)
-    assert engine.read(second, 0, 4) == blocks(0, 4)
-    assert other.requests == [(0, 2 * BLOCK_SIZE), (2 * BLOCK_SIZE, 4 * BLOCK_SIZE)]
-    assert engine.info.in_flight > 0
-    stalled.go.set()
-
-
-def test_a_given_up_flight_stops_at_its_next_block(engine: Engine) -> None:
-    whole = Object()
-    source = engine.open(whole)
-    stalled = Stalled(whole, lambda offset: offset == 2 * BLOCK_SIZE)
-    engine.cache.ahead(source, 0, 20 * BLOCK_SIZE, 2 * MiB)
-    assert stalled.begun.wait(GUARD)
-    engine.cache.abandon(source, keep=30)
-    stalled.go.set()
-    engine.transfers.close()
-    assert engine.info.in_flight == 0
-    assert engine.info.fetched == 3 * BLOCK_SIZE
-    assert whole.bodies == 0
-
-
-def test_the_flight_with_the_block_that_is_wanted_is_kept(engine: Engine) -> None:
-    whole = Object()
-    source = engine.open(whole)
-    stalled = Stalled(whole)
-    engine.cache.ahead(source, 0, 8 * BLOCK_SIZE, 4 * BLOCK_SIZE)
-    assert stalled.begun.wait(GUARD)
-    engine.cache.abandon(source, keep=5)
-    stalled.go.set()
-    engine.transfers.close()
-    assert engine.read(source, 4, 8) == blocks(4, 8)
-    assert (4 * BLOCK_SIZE, 8 * BLOCK_SIZE) in whole.requests
-    assert engine.info.misses == 0
-
-
-def test_a_flight_given_up_in_the_queue_asks_for_nothing_and_leaves_no_trace() -> None:
-    engine, queue = Engine(), Queued()
-    engine.cache._transfers = queue
-    whole = Object()
-    source = engine.open(whole)
-    engine.cache.ahead(source, 0, 8 * BLOCK_SIZE, 4 * BLOCK_SIZE)
-    engine.cache.abandon(source, keep=30)
-    assert engine.info.in_flight == 8 * BLOCK_SIZE
-    for job in queue.jobs:
-        job.run()
-    assert whole.requests == []
-    assert not source.flights
-    engine.settle()
-
-
-def test_a_waiter_asks_itself_when_the_flight_of_another_handle_failed(engine: Engine) -> None:
-    mine, other = Object(), Object()
-    source, second = engine.open(mine), engine.open(other)
-    begun, go = threading.Event(), threading.Event()
-
-    def fail(offset: int) -> None:
-        begun.set()
-        assert go.wait(GUARD)
-        raise RuntimeError("this handle's connection is closed")
-
-    mine.on_read = fail
-    engine.cache.ahead(source, 0, 4 * BLOCK_SIZE, MiB)
-    assert begun.wait(GUARD)
-    reader = Thread(lambda: engine.read(second, 0, 4))
-    waiting(lambda: waiters(engine), 1)
-    go.set()
-    assert reader.result() == blocks(0, 4)
-    assert other.requests == [(0, 4 * BLOCK_SIZE)]
-
-
-def test_an_error_reaches_everyone_who_waits_on_that_handle(engine: Engine) -> None:
-    whole = Object()
-    source = engine.open(whole)
-    begun, go = threading.Event(), threading.Event()
-    error = changed(LOCATION)
-
-    def fail(start: int, stop: int) -> None:
-        begun.set()
-        assert go.wait(GUARD)
-        raise error
-
-    whole.on_open = fail
-    engine.cache.ahead(source, 0, 4 * BLOCK_SIZE, MiB)
-    assert begun.wait(GUARD)
-    readers = [Thread(lambda: engine.read(source, 0, 4)) for _ in range(5)]
-    waiting(lambda: waiters(engine), 5)
-    go.set()
-    for reader in readers:
-        with pytest.raises(ObjectChangedError) as caught:
-            reader.result()
-        assert caught.value is error
-    assert len(whole.requests) == 1
-
-
-def test_an_error_ahead_of_the_reader_is_forgotten_until_it_gets_there(engine: Engine) -> None:
-    whole = Object()
-    source = engine.open(whole)
-    failures = [OSError(errno.EIO, "once", "toy://box/key")]
-
-    def fail_once(start: int, stop: int) -> None:
-        if failures:
-            raise failures.pop()
-
-    whole.on_open = fail_once
-    engine.cache.ahead(source, 0, 4 * BLOCK_SIZE, MiB)
-    engine.transfers.close()
-    assert not source.flights
-    assert engine.read(source, 0, 4) == blocks(0, 4)
-    assert len(whole.requests) == 2
-
-
-# -- interruptions -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("where", ["open", "read", "close"])
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, MemoryError, RuntimeError])
-def test_an_interrupted_demand_leaves_nothing_pending(engine: Engine, where: str, kind: type[BaseException]) -> None:
-    whole = Object()
-    source = engine.open(whole)
-    armed = [True]
-
-    def interrupt(*args: int) -> None:
-        if armed:
-            armed.clear()
-            raise kind
-
-    if where == "open":
-        whole.on_open = interrupt
-    elif where == "read":
-        whole.on_read = lambda offset: interrupt() if offset >= 2 * BLOCK_SIZE else None
-    else:
-        whole.on_close = interrupt
-    try:
-        engine.read(source, 0, 8)
-    except kind:
-        pass
-    assert not armed
-    assert engine.info.in_flight == 0
-    assert not engine.cache._pending
-    assert not source.flights
-    assert Thread(lambda: engine.read(source, 0, 8)).result() == blocks(0, 8)
-
-
-def test_an_interruption_of_one_thread_is_not_raised_in_another(engine: Engine) -> None:
-    whole = Object()
-    source = engine.open(whole)
-    begun, go = threading.Event(), threading.Event()
-
-    def interrupt(offset: int) -> None:
-        begun.set()
-        assert go.wait(GUARD)
-        whole.on_read = lambda offset: None
-        raise KeyboardInterrupt
-
-    whole.on_read = interrupt
-    first = Thread(lambda: engine.read(source, 0, 4))
-    assert begun.wait(GUARD)
-    second = Thread(lambda: engine.read(source, 0, 4))
-    waiting(lambda: waiters(engine), 1)
-    go.set()
-    with pytest.raises(KeyboardInterrupt):
-        first.result()
-    assert second.result() == blocks(0, 4)
-
-
-def test_read_ahead_that_is_interrupted_while_it_is_handed_over_leaves_nothing_pending() -> None:
-    engine, whole = Engine(), Object()
-
-    class Interrupted(Queued):
-        def submit(self, job: Job) -> None:
-            if self.jobs:
-                raise KeyboardInterrupt
-            super().submit(job)
-
-    engine.cache._transfers = Interrupted()
-    source = engine.open(whole)
-    with pytest.raises(KeyboardInterrupt):
-        engine.cache.ahead(source, 0, 12 * BLOCK_SIZE, 4 * BLOCK_SIZE)
-    engine.settle()
-    assert whole.requests == []
-    assert engine.read(source, 0, 12) == blocks(0, 12)
-
-
-# -- bodies that are cut -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("end", [None, ConnectionResetError(errno.ECONNRESET, "reset", "toy://box/key")])
-def test_a_cut_body_goes_on_where_it_stopped(engine: Engine, end: OSError | None) -> None:
-    whole, cuts = Object(), [100, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE + 77]
-
-    def cut(offset: int) -> int:
-        if cuts and offset == cuts[0]:
-            del cuts[0]
-            if end is not None:
-                raise end
-            return 0
-        return cuts[0] - offset if cuts and offset < cuts[0] else BLOCK_SIZE
-
-    whole.on_read = cut
-    source = engine.open(whole)
-    assert engine.read(source, 0, 5) == blocks(0, 5)
-    stop = 5 * BLOCK_SIZE
-    assert whole.requests == [(at, stop) for at in (0, 100, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE + 77)]
-    assert engine.info.fetched == stop
-    assert engine.info.requests == 5
-    assert whole.bodies == 0
-
-
-def test_a_body_that_trickles_is_one_request(engine: Engine) -> None:
-    whole = Object()
-    whole.on_read = lambda offset: 997
-    assert engine.read(engine.open(whole), 0, 3) == blocks(0, 3)
-    assert whole.requests == [(0, 3 * BLOCK_SIZE)]
-
-
-def test_progress_however_small_earns_new_tries(engine: Engine) -> None:
-    whole, given_out = Object(), Counter[int]()
-
-    def mostly_cut(offset: int) -> int:
-        given_out[offset] += 1
-        return 20_000 if given_out[offset] > RESUMES else 0
-
-    whole.on_read = mostly_cut
-    assert engine.read(engine.open(whole), 0, 2) == blocks(0, 2)
-
-
-def test_a_body_that_always_ends_early_is_an_error_after_a_few_tries(engine: Engine) -> None:
-    whole = Object()
-    whole.on_read = lambda offset: 0 if offset >= BLOCK_SIZE + 500 else 500
-    source = engine.open(whole)
-    assert engine.read(source, 0, 1) == blocks(0, 1)
-    with pytest.raises(OSError) as caught:
-        engine.read(source, 1, 3)
-    assert caught.value.errno == errno.EIO
-    assert caught.value.filename == "toy://box/key"
-    assert str(BLOCK_SIZE + 500) in str(caught.value)
-    assert pickle.loads(pickle.dumps(caught.value)).filename == "toy://box/key"
-    assert whole.requests.count((BLOCK_SIZE + 500, 3 * BLOCK_SIZE)) == RESUMES
-    assert whole.bodies == 0
-
-
-def test_a_body_that_always_breaks_raises_its_own_error(engine: Engine) -> None:
-    whole, error = Object(), TimeoutError(errno.ETIMEDOUT, "too slow", "toy://box/key")
-
-    def fail(offset: int) -> None:
-        raise error
-
-    whole.on_read = fail
-    with pytest.raises(TimeoutError) as caught:
-        engine.read(engine.open(whole), 0, 3)
-    assert caught.value is error
-    assert len(whole.requests) == 1 + RESUMES
-    assert whole.bodies == 0
-
-
-def test_what_opening_a_range_raises_is_final(engine: Engine) -> None:
-    """Up to the headers retrying is the driver's work."""
-    whole = Object()
-
-    def fail(start: int, stop: int) -> None:
-        raise PermissionError(errno.EACCES, "no", "toy://box/key")
-
-    whole.on_open = fail
-    with pytest.raises(PermissionError):
-        engine.read(engine.open(whole), 0, 3)
-    assert len(whole.requests) == 1
-
-
-def test_an_object_that_vanished_has_changed(engine: Engine) -> None:
-    whole = Object(head=BLOCK_SIZE)
-    gone = FileNotFoundError(errno.ENOENT, "no such object", "toy://box/key")
-
-    def fail(start: int, stop: int) -> None:
-        raise gone
-
-    whole.on_open = fail
-    source = engine.open(whole)
-    assert engine.read(source, 0, 1) == blocks(0, 1)
-    with pytest.raises(ObjectChangedError) as caught:
-        engine.read(source, 1, 2)
-    assert caught.value.errno == errno.ESTALE
-    assert caught.value.filename == "toy://box/key"
-    assert caught.value.__cause__ is gone
-
-
-def test_an_object_that_changed_after_a_cut_is_never_mixed(engine: Engine) -> None:
-    whole = Object()
-
-    def other_version(start: int, stop: int) -> None:
-        if start:
-            raise changed(LOCATION)
-
-    whole.on_open = other_version
-    whole.on_read = lambda offset: 0 if offset == BLOCK_SIZE + 10 else BLOCK_SIZE + 10 - offset
-    source = engine.open(whole)
-    with pytest.raises(ObjectChangedError):
-        engine.read(source, 1, 3)
-    with pytest.raises(ObjectChangedError):
-        engine.cache.take(source, 1, 2)
-
-
-# -- heads, keys, handles ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "head", "there"),
-    [
-        (100, 100, 1),
-        (100, 99, 0),
-        (BLOCK_SIZE, BLOCK_SIZE, 1),
-        (BLOCK_SIZE + 1, BLOCK_SIZE, 1),
-        (BLOCK_SIZE + 1, BLOCK_SIZE + 1, 2),
-        (3 * BLOCK_SIZE, 2 * BLOCK_SIZE + 5, 2),
-        (3 * BLOCK_SIZE, 0, 0),
-        (0, 0, 0),
-    ],
-)
-def test_the_head_is_taken_in_as_far_as_it_fills_blocks(engine: Engine, size: int, head: int, there: int) -> None:
-    whole = Object(DATA[:size], head=head)
-    source = engine.open(whole)
-    assert engine.info.fetched == head
-    assert engine.info.requests == (1 if head else 0)
-    assert engine.info.cached == min(size, there * BLOCK_SIZE)
-    assert engine.read(source) == DATA[:size]
-    assert whole.asked == size - min(size, there * BLOCK_SIZE)
-    assert engine.info.hits == there
-
-
-def test_a_head_that_is_there_already_changes_nothing(engine: Engine) -> None:
-    whole = Object(head=2 * BLOCK_SIZE)
-    engine.read(engine.open(whole), 0, 2)
-    cached = engine.info.cached
-    engine.open(whole)
-    assert engine.info.cached == cached
-    assert engine.info.unused == 0
-
-
-@pytest.mark.parametrize("key", ["key", None])
-def test_only_what_nobody_can_ask_for_again_goes_with_the_handle(engine: Engine, key: str | None) -> None:
-    whole = Object(key=key)
-    source = engine.open(whole)
-    engine.read(source, 0, 4)
-    engine.cache.release(source)
-    assert engine.info.cached == (4 * BLOCK_SIZE if key else 0)
-    assert engine.cache.readers == 0
-    again = engine.open(whole)
-    assert engine.read(again, 0, 4) == blocks(0, 4)
-    assert len(whole.requests) == (1 if key else 2)
-
-
-def test_two_unshared_handles_see_nothing_of_each_other(engine: Engine) -> None:
-    one, two = Object(key=None), Object(DATA[::-1], key=None)
-    first, second = engine.open(one), engine.open(two)
-    assert engine.read(first, 0, 2) == blocks(0, 2)
-    assert engine.read(second, 0, 2) == DATA[::-1][: 2 * BLOCK_SIZE]
-    engine.cache.release(first)
-    assert engine.read(second, 0, 2) == DATA[::-1][: 2 * BLOCK_SIZE]
-    assert len(two.requests) == 1
-
-
-def test_every_open_handle_counts_for_the_share_of_read_ahead(engine: Engine) -> None:
-    whole, other = Object(), Object(key="other")
-    sources = [engine.open(whole), engine.open(whole), engine.open(other)]
-    for left in (3, 2, 1):
-        assert engine.cache.readers == left
-        engine.cache.release(sources.pop())
-    assert engine.cache.readers == 0
-
-
-def test_a_release_inside_the_held_lock_is_left_to_the_reaper(engine: Engine) -> None:
-    source = engine.open(Object(key=None))
-    engine.read(source, 0, 4)
-    with engine.cache.lock:
-        engine.cache.release(source)  # a finalizer that runs while its own thread holds the lock
-    assert engine.cache.readers == 1
-    engine.reaper.drain()
-    assert engine.cache.readers == 0
-    assert engine.info.cached == 0
-
-
-def test_a_scan_drops_what_is_behind_it_only_if_it_is_alone(engine: Engine) -> None:
-    whole = Object()
-    source, second = engine.open(whole), engine.open(whole)
-    engine.read(source, 0, 8)
-    engine.cache.drop_behind(source, 0, 4)
-    assert engine.info.cached == 8 * BLOCK_SIZE
-    engine.cache.release(second)
-    engine.cache.drop_behind(source, 0, 4)
-    assert engine.info.cached == 4 * BLOCK_SIZE
-    assert engine.read(source, 4, 8) == blocks(4, 8)
-    assert len(whole.requests) == 1
-
-
-def test_dropping_costs_what_is_cached_and_not_what_the_object_is_long(engine: Engine) -> None:
-    """A terabyte has sixteen million blocks, and dropping is done under the lock."""
-    whole = Object(key=None, size=1 << 50)
-    source = engine.open(whole)
-    engine.read(source, 0, 6)
-    other = engine.open(Object())
-    engine.read(other, 0, 3)
-    Thread(lambda: engine.cache.drop_behind(source, 2, 1 << 33)).result()
-    assert engine.info.cached == 5 * BLOCK_SIZE
-    Thread(lambda: engine.cache.release(source)).result()
-    assert engine.info.cached == 3 * BLOCK_SIZE
-
-
-# -- the numbers -------------------------------------------------------------------------------------------
-
-
-def test_the_numbers_tell_what_happened(engine: Engine) -> None:
-    whole = Object(head=BLOCK_SIZE)
-    source = engine.open(whole)
-    engine.read(source, 0, 1)
-    assert (engine.info.hits, engine.info.misses, engine.info.stalls) == (1, 0, 0)
-    engine.read(source, 1, 4)
-    assert (engine.info.hits, engine.info.misses, engine.info.stalls) == (1, 3, 1)
-    engine.read(source, 0, 4)
-    assert (engine.info.hits, engine.info.misses, engine.info.stalls) == (5, 3, 1)
-    engine.cache.ahead(source, 4 * BLOCK_SIZE, 8 * BLOCK_SIZE, MiB)
-    engine.transfers.close()
-    engine.read(source, 4, 6)
-    assert engine.info == CacheInfo(
-        hits=7,
-        misses=3,
-        stalls=1,
-        requests=3,
-        fetched=8 * BLOCK_SIZE,
-        unused=0,
-        cached=8 * BLOCK_SIZE,
-        in_flight=0,
-        budget=16 * MiB,
-    )
-    engine.cache.clear()
-    assert engine.info.unused == 2 * BLOCK_SIZE
-    assert engine.info.cached == 0
-
-
-def test_what_a_read_asked_for_is_used_even_where_the_cache_has_no_room_for_it() -> None:
-    engine = Engine(budget=0)
-    engine.read(engine.open(Object()))
-    assert engine.info.fetched == len(DATA)
-    assert engine.info.unused == 0
-    engine.settle()
-
-
-def test_what_arrives_for_a_closed_unshared_handle_was_never_used(engine: Engine) -> None:
-    whole = Object(key=None)
-    source = engine.open(whole)
-    stalled = Stalled(whole, lambda offset: offset == BLOCK_SIZE)
-    engine.cache.ahead(source, 0, 4 * BLOCK_SIZE, MiB)
-    assert stalled.begun.wait(GUARD)
-    engine.cache.release(source)
-    stalled.go.set()
-    engine.transfers.close()
-    assert engine.info.fetched == engine.info.unused == 2 * BLOCK_SIZE
-    assert engine.info.cached == 0
-
-
 # -- read-ahead --------------------------------------------------------------------------------------------
 
 
@@ -1002,6 +388,39 @@ def test_without_threads_read_ahead_is_done_here(monkeypatch: pytest.MonkeyPatch
     assert engine.info.stalls == 0
 
 
+# -- what a read's own request brings besides --------------------------------------------------------------
+
+
+def test_a_reads_own_request_may_go_further_than_the_read(engine: Engine) -> None:
+    whole = Object()
+    source = engine.open(whole)
+    run, _ = engine.cache.take(source, 2, 3, more=8)
+    assert whole.requests == [(2 * BLOCK_SIZE, 8 * BLOCK_SIZE)]
+    assert run[0].first == 2
+    assert engine.info.misses == 1
+    assert engine.read(source, 3, 8) == blocks(3, 8)
+    assert len(whole.requests) == 1
+    assert engine.info.unused == 0
+    engine.cache.clear()
+    assert engine.info.unused == 0
+
+
+def test_what_came_besides_and_was_not_wanted_was_not_used(engine: Engine) -> None:
+    source = engine.open(Object())
+    engine.cache.take(source, 0, 1, more=PIECE + 3)
+    engine.cache.clear()
+    assert engine.info.fetched == (PIECE + 3) * BLOCK_SIZE
+    assert engine.info.unused == (PIECE + 2) * BLOCK_SIZE
+
+
+def test_a_request_that_goes_further_ends_where_something_is_there(engine: Engine) -> None:
+    whole = Object()
+    source = engine.open(whole)
+    engine.read(source, 5, 6)
+    engine.cache.take(source, 2, 3, more=40)
+    assert whole.requests[1:] == [(2 * BLOCK_SIZE, 5 * BLOCK_SIZE)]
+
+
 # -- fork --------------------------------------------------------------------------------------------------
 
 
@@ -1009,6 +428,7 @@ def test_parent_and_child_read_on_after_a_fork_with_flights_pending(engine: Engi
     whole = Object()
     source = engine.open(whole)
     engine.read(source, 20, 24)
+    engine.cache.scans(source, True)
     stalled = Stalled(whole)
     engine.cache.ahead(source, 0, 12 * BLOCK_SIZE, 4 * BLOCK_SIZE)
     assert stalled.begun.wait(GUARD)
@@ -1042,3 +462,39 @@ def _reads_in_the_child(engine: Engine, source: Source, whole: Object) -> bool:
     engine.cache.release(source)
     engine.settle()
     return right and kept and cached == 4 * BLOCK_SIZE
+
+
+def test_a_child_goes_on_after_a_fork_with_an_answer_overdue(engine: Engine) -> None:
+    whole, begun, go = Object(), threading.Event(), threading.Event()
+
+    def late(start: int, stop: int) -> None:
+        whole.on_open = lambda start, stop: None
+        begun.set()
+        assert go.wait(GUARD)
+
+    whole.on_open = late
+    source = engine.open(whole)
+    source.pace.note(0.001, TELLING, 0.01)
+    engine.cache.ahead(source, 0, 8 * BLOCK_SIZE, MiB)
+    assert begun.wait(GUARD)
+    assert engine.read(source, 0, 2) == blocks(0, 2)
+    with engine.cache.lock:
+        pid = os.fork()
+        if pid == 0:
+            code = 2
+            try:
+                engine.cache.reset_after_fork()
+                engine.transfers.reset_after_fork()
+                engine.reaper.reset_after_fork()
+                right = engine.info.in_flight == 0 and not engine.cache._pending
+                engine.cache.ahead(source, 0, len(DATA), MiB)
+                right = right and engine.read(source) == DATA
+                engine.cache.abandon(source, keep=0)
+                engine.transfers.close()
+                code = 0 if right and engine.info.in_flight == 0 else 1
+            finally:
+                os._exit(code)
+    ended = Thread(lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    assert ended.result() == 0
+    go.set()
+    assert engine.read(source) == DATA

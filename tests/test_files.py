@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import storagekit
 from storagekit.driver import (
     Absent,
     Body,
@@ -23,7 +25,8 @@ from storagekit.driver import (
 from storagekit.errors import InvalidArgumentError, exists, not_found, os_error
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location
-from storagekit.reading import BufferedReader, ReadStream
+from storagekit.native import NativeReader
+from storagekit.reading import READ_BUFFER, BufferedReader, ReadStream
 from storagekit.storage import Storage
 from storagekit.writing import BinaryWriter, TextWriter, WriteSink
 
@@ -488,15 +491,81 @@ def test_arguments_about_descriptors(toy: Toy, storage: Storage) -> None:
         assert file.read() == "data"
 
 
-def test_a_native_file_goes_to_the_user_as_it_is(tmp_path: Any) -> None:
+def test_a_native_file_is_the_builtins_with_ranges_beside(tmp_path: Any) -> None:
     (tmp_path / "file").write_bytes(b"one\ntwo\n")
     with Storage() as storage:
         with storage.open(f"file://{tmp_path}/file", "rb") as file:
-            assert type(file) is io.BufferedReader
+            assert isinstance(file, io.BufferedReader)
             assert file.fileno() > 0
-        with storage.open(f"file://{tmp_path}/file", "rb", buffering=0) as file:
-            assert isinstance(file, io.RawIOBase)
-        with storage.open(f"file://{tmp_path}/file") as file:
-            assert type(file) is io.TextIOWrapper
-            assert file.mode == "r"
-            assert list(file) == ["one\n", "two\n"]
+            assert isinstance(file, NativeReader)
+            assert file.pread(4, 3) == b"two"
+            assert file.read_ranges([(4, 7), (0, 3)]) == [b"two", b"one"]
+        with storage.open(f"file://{tmp_path}/file", "rb", buffering=0) as raw:
+            assert isinstance(raw, io.RawIOBase)
+        with storage.open(f"file://{tmp_path}/file") as text:
+            assert type(text) is io.TextIOWrapper
+            assert text.mode == "r"
+            assert list(text) == ["one\n", "two\n"]
+
+
+@pytest.mark.parametrize("buffering", [-1, 2, 4096, 1_000_000])
+def test_a_native_files_buffer_is_as_large_as_was_asked(tmp_path: Any, buffering: int) -> None:
+    (tmp_path / "file").write_bytes(bytes(2_000_000))
+    with Storage() as storage, storage.open(f"file://{tmp_path}/file", "rb", buffering) as file:
+        assert len(file.peek(1)) == (READ_BUFFER if buffering == -1 else buffering)
+
+
+# ---------------------------------------------------------------- hints
+
+
+@pytest.mark.parametrize("access", [None, "sequential", "random"])
+@pytest.mark.parametrize("mode", ["r", "rb"])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_hint_goes_with_every_way_of_reading(
+    toy: Toy, storage: Storage, access: Any, mode: str, compression: Any
+) -> None:
+    put(toy, key=gzip.compress(b"text") if compression else b"text")
+    with storage.open("toy://box/key", mode, compression=compression, access=access) as file:
+        assert file.read() == ("text" if mode == "r" else b"text")
+
+
+@pytest.mark.parametrize("access", ["sequential", "random"])
+def test_a_hint_reaches_the_handle_and_the_one_that_was_pickled(access: Any) -> None:
+    """Seen in what is asked for: one who is told runs ahead at once, or never."""
+    url = f"memory://hints-{access}/key"
+    with storagekit.open(url, "wb") as target:
+        target.write(bytes(4_000_000))
+    file: Any
+    with storagekit.open(url, "rb", access=access) as file, pickle.loads(pickle.dumps(file)) as again:
+        for each in (file, again):
+            each.seek(1_000_000)
+            each.read(10)
+            assert (each.raw._access._window.size > 0) is (access == "sequential")
+    storagekit.remove(url)
+
+
+@pytest.mark.parametrize("wrong", ["sequentially", "", "Random", 3, True, b"random", ["random"]], ids=repr)
+@pytest.mark.parametrize("place", ["toy://box/key", "/nowhere/at/all"])
+def test_another_hint_is_refused_before_anything_is_asked(toy: Toy, storage: Storage, wrong: Any, place: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="'sequential' or 'random'") as caught:
+        storage.open(place, "rb", access=wrong)
+    assert repr(wrong) in str(caught.value)
+    assert caught.value.filename == place
+    assert toy.calls == []
+
+
+@pytest.mark.parametrize("mode", ["w", "wb", "x", "a"])
+@pytest.mark.parametrize("local", [False, True], ids=["url", "path"])
+def test_a_hint_for_writing_is_refused(toy: Toy, storage: Storage, tmp_path: Any, mode: str, local: bool) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(InvalidArgumentError, match="access says how a file will be read"):
+        storage.open(path if local else "toy://box/key", mode, access="random")
+    assert toy.calls == []
+    assert not path.exists()
+
+
+def test_a_hint_means_nothing_for_a_plain_path(storage: Storage, tmp_path: Any) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    with storage.open(tmp_path / "file", "rb", access="sequential") as file:
+        assert type(file) is io.BufferedReader
+        assert file.read() == b"data"

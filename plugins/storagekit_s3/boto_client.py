@@ -23,9 +23,10 @@ from storagekit_s3.servers import is_amazon
 
 __all__ = ["make_client"]
 
-# As many as transfers may run at once, and as many again for calls made by the user's threads. botocore's own
-# default of 10 would close and open connections all the time.
-POOL_CONNECTIONS = 64
+# What read_many has in flight (64), what transfers may run at once (32), and as many again for calls made by the user's
+# threads. A connection beyond that is closed after each request, as with botocore's own default of 10 most would be;
+# one that nobody needs is never opened.
+POOL_CONNECTIONS = 128
 TOTAL_ATTEMPTS = 3
 
 
