@@ -122,7 +122,7 @@ class Access:
         wanted = stop if runs is None else runs.read(start, stop)
         hold = not self._scans or (runs is not None and runs.usual)
         ahead = window.read(start, stop, limit=limit, room=self._room(), hold=hold)
-        cache.scans(source, window.size > 0)
+        cache.scans(source, start if window.size else None)
         if window.size:
             if ahead is not None:
                 streaming = self._stream is not None or self._may_stream(ahead[0], limit)

@@ -103,7 +103,7 @@ class BlockCache:
         self._pending: dict[tuple[Hashable, int], Flight] = {}
         self._pending_bytes = 0
         self._handles: Counter[Hashable] = Counter()
-        self._scans: Counter[Hashable] = Counter()
+        self._scans: Counter[tuple[Hashable, int]] = Counter()
         self._counts: Counter[str] = Counter()
         self._paces: LRUCache[Hashable, Pace] = LRUCache(PACES)
         self.lock = threading.Lock()
@@ -144,28 +144,33 @@ class BlockCache:
     def _release(self, source: Source) -> None:
         self._abandon(source, keep=None)
         self._handles[source.key] -= 1
-        self._note_scan(source, False)
+        self._note_scan(source, None)
         if self._handles[source.key] <= 0:
             del self._handles[source.key]
             if not source.shared:  # nobody can ever ask for them again
                 self._ready.drop(source.key, -(-source.size // BLOCK_SIZE))
 
-    def scans(self, source: Source, scanning: bool) -> None:
-        """The handle reads ahead of itself, or does so no more."""
-        if source.scanning is not scanning:
+    def scans(self, source: Source, place: int | None) -> None:
+        """The handle reads ahead of itself from *place* on, or, with None, does so no more."""
+        # Handles within one budget's length of an object read what all of them can keep.
+        region = None if place is None else place // max(1, self._budget)
+        if source.scanning != region:
             with self.lock:
-                self._note_scan(source, scanning)
+                self._note_scan(source, region)
 
-    def _note_scan(self, source: Source, scanning: bool) -> None:
-        if source.scanning is not scanning:
-            source.scanning = scanning
-            self._scans[source.key] += 1 if scanning else -1
-            if not self._scans[source.key]:
-                del self._scans[source.key]
+    def _note_scan(self, source: Source, region: int | None) -> None:
+        if source.scanning is not None:
+            place = source.key, source.scanning
+            self._scans[place] -= 1
+            if not self._scans[place]:
+                del self._scans[place]
+        source.scanning = region
+        if region is not None:
+            self._scans[source.key, region] += 1
 
     @property
     def scanning(self) -> int:
-        """How many objects are read ahead, whose handles share the room for it; those on one object share theirs."""
+        """At how many places objects are read ahead; they share the room, and the handles at one place share its."""
         return len(self._scans)
 
     @property
@@ -193,7 +198,7 @@ class BlockCache:
         stalled = False
         while True:
             with self.lock:
-                passing = scanning and self._handles[source.key] == 1
+                passing = scanning and source.scanning is not None and self._scans[source.key, source.scanning] == 1
                 run = self._ready.run(source.key, first, stop, passing=passing)
                 if run:
                     self._counts["misses" if stalled else "hits"] += min(stop, run[-1].stop) - first

@@ -28,6 +28,10 @@ RESUMES = 3
 # processor's cache and in the allocator's hands: at 8 MiB the same bytes cost twice as much.
 RECEIVE = 1024 * 1024
 
+# Where bodies are cut, what a driver had of a receive that failed is lost, so there less is asked for at once: else a
+# store that cuts every answer after some hundred KiB would never get a byte through.
+RECEIVE_AFTER_CUT = 64 * 1024
+
 # A body that goes on for ever is weighed in every so many bytes.
 SAMPLE = 8 * 1024 * 1024
 
@@ -46,8 +50,8 @@ class Source:
         self.size = size
         self.url = str(reader.stat.location)
         self.flights: set[Flight] = set()
-        self.scanning = False
-        """True while its handle reads ahead of itself."""
+        self.scanning: int | None = None
+        """Where its handle reads ahead of itself, in lengths of the budget; None while it does not."""
         self.pace = Pace()
         """How fast the store answers; the cache gives all sources of one container the same."""
 
@@ -154,6 +158,7 @@ class Incoming:
         self._end = end
         self._on_request = on_request
         self._body: RangeBody | None = None
+        self._most = RECEIVE
         self.asked: float | None = None
         """When the request was sent that has no answer yet, on the clock of ``time.perf_counter``."""
         self._first_byte = 0.0
@@ -176,7 +181,7 @@ class Incoming:
         """Fill *view* with the next bytes, of which there must be as many."""
         filled = failures = 0
         while filled < len(view):
-            n, cut = self._receive(view[filled : filled + RECEIVE])
+            n, cut = self._receive(view[filled : filled + self._most])
             filled += n
             self._offset += n
             failures = 0 if n else failures + 1
@@ -208,6 +213,7 @@ class Incoming:
                 return n, None
         except OSError as error:
             cut = error
+            self._most = RECEIVE_AFTER_CUT
         self.close()
         return 0, cut
 

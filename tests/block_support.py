@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Hashable
 
 from storagekit.blocks import BlockCache, CacheInfo
@@ -145,10 +146,10 @@ class Engine:
                 flight.source.span(flight.first + flight.arrived, flight.count - flight.arrived) for flight in flights
             )
             assert all(flight.waiters >= 0 for flight in flights)
-            # Each object with a handle that scans counts once.
-            scans = {source.key for source in self.sources if source.scanning}
-            assert set(cache._scans) == scans
-            assert cache.scanning == len(scans)
+            # Each place where handles scan counts once.
+            places = [(source.key, source.scanning) for source in self.sources if source.scanning is not None]
+            assert cache._scans == Counter(places)
+            assert cache.scanning == len(set(places))
 
     def settle(self) -> None:
         """Wait until nothing is under way, and look at the books."""

@@ -226,7 +226,7 @@ def do(engine: Engine, queue: Queued, source: Source, step: str, first: int, cou
     if step == "read":
         assert engine.read(source, first, stop) == blocks(first, stop)
     elif step == "scan":
-        cache.scans(source, count % 2 == 0)
+        cache.scans(source, first * BLOCK_SIZE if count % 2 == 0 else None)
         run, _ = cache.take(source, first, stop, more=min(41, stop + count), scanning=True)
         assert run[0].data[(first - run[0].first) * BLOCK_SIZE :] == blocks(first, run[0].stop)
     elif step == "ahead":
@@ -428,7 +428,7 @@ def test_parent_and_child_read_on_after_a_fork_with_flights_pending(engine: Engi
     whole = Object()
     source = engine.open(whole)
     engine.read(source, 20, 24)
-    engine.cache.scans(source, True)
+    engine.cache.scans(source, 0)
     stalled = Stalled(whole)
     engine.cache.ahead(source, 0, 12 * BLOCK_SIZE, 4 * BLOCK_SIZE)
     assert stalled.begun.wait(GUARD)

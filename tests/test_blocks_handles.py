@@ -17,7 +17,7 @@ from block_support import (
     blocks,
 )
 
-from storagekit.blocks import CacheInfo
+from storagekit.blocks import STEP_BACK, CacheInfo
 from storagekit.driver import Stat
 from storagekit.location import Location
 from storagekit.settings import BLOCK_SIZE
@@ -88,17 +88,16 @@ def test_two_unshared_handles_see_nothing_of_each_other(engine: Engine) -> None:
     assert len(two.requests) == 1
 
 
-def test_objects_that_are_scanned_count_for_the_share_of_read_ahead_and_handles_on_one_share_theirs(
-    engine: Engine,
-) -> None:
+def test_places_that_are_scanned_share_the_room_and_handles_at_one_place_share_its(engine: Engine) -> None:
     whole, other, unshared = Object(), Object(key="other"), Object(key=None)
     sources = [engine.open(each) for each in (whole, whole, other, unshared, unshared)]
     assert engine.cache.scanning == 0
     for source, count in zip(sources, (1, 1, 2, 3, 4), strict=True):
-        engine.cache.scans(source, True)
-        engine.cache.scans(source, True)
+        for place in (0, 100, MiB):  # going on is no other place
+            engine.cache.scans(source, place)
         assert engine.cache.scanning == count
-    engine.cache.scans(sources[0], False)
+    engine.cache.scans(sources[0], None)
+    engine.cache.scans(sources[0], None)
     assert engine.cache.scanning == 4  # the second handle on it goes on
     engine.cache.release(sources[1])
     assert engine.cache.scanning == 3
@@ -108,6 +107,24 @@ def test_objects_that_are_scanned_count_for_the_share_of_read_ahead_and_handles_
         engine.cache.release(source)
     assert engine.cache.scanning == 0
     assert not engine.cache._handles
+
+
+@pytest.mark.parametrize("budget", [0, 4 * BLOCK_SIZE, 16 * MiB])
+def test_handles_further_apart_than_the_budget_is_long_are_at_different_places(budget: int) -> None:
+    engine, whole = Engine(budget=budget), Object()
+    one, two = engine.open(whole), engine.open(whole)
+    engine.cache.scans(one, 0)
+    engine.cache.scans(two, 10 * budget + 1)
+    assert engine.cache.scanning == 2
+    engine.check_books()
+    engine.cache.scans(one, 10 * budget + 1)  # it has caught up
+    assert engine.cache.scanning == 1
+    engine.check_books()
+    engine.cache.release(two)
+    assert engine.cache.scanning == 1
+    engine.cache.release(one)
+    assert engine.cache.scanning == 0
+    engine.settle()
 
 
 def test_a_release_inside_the_held_lock_is_left_to_the_reaper(engine: Engine) -> None:
@@ -122,15 +139,14 @@ def test_a_release_inside_the_held_lock_is_left_to_the_reaper(engine: Engine) ->
 
 
 def test_a_scan_drives_out_what_is_behind_it_only_if_it_is_alone() -> None:
-    """Room is made by what the scan has passed; where another handle may come by, by what was not used for longest."""
+    """Room is made by what the scan has passed; where another scans at its side, by what was not used for longest."""
     for alone in (True, False):
         engine = Engine(budget=12 * BLOCK_SIZE)
         kept, whole = engine.open(Object(key="kept")), Object()
         source, second = engine.open(whole), engine.open(whole)
         engine.read(kept, 0, 4)
-        if alone:
-            engine.cache.release(second)
-        assert engine.cache.alone(source) is alone
+        engine.cache.scans(source, 0)
+        engine.cache.scans(second, None if alone else 0)
         for index in range(20):
             engine.cache.take(source, index, index + 1, scanning=True)  # it waits for the block
             engine.cache.take(source, index, index + 1, scanning=True)  # and leaves it behind
@@ -254,3 +270,15 @@ def test_handles_on_one_container_share_what_they_learn_of_its_pace(engine: Engi
     assert first.pace is second.pace is not third.pace
     assert second.pace.rate is not None
     assert third.pace.rate is None
+
+
+def test_a_scan_of_more_than_could_be_kept_keeps_little_behind_it() -> None:
+    for budget, kept in ((20 * BLOCK_SIZE, STEP_BACK + 1), (64 * BLOCK_SIZE, 40)):
+        engine = Engine(budget=budget)
+        source = engine.open(Object())
+        engine.cache.scans(source, 0)
+        for index in range(40):
+            engine.cache.take(source, index, index + 1, scanning=True)
+            engine.cache.take(source, index, index + 1, scanning=True)
+        assert engine.info.cached == min(kept, budget // BLOCK_SIZE) * BLOCK_SIZE
+        engine.settle()

@@ -373,25 +373,26 @@ def test_what_an_interrupted_helper_leaves_is_fetched_all_the_same(
     transfers: Transfers, kind: type[BaseException]
 ) -> None:
     """It was that thread's own interrupt. That its part is missing must not go unnoticed."""
-    whole, caller, armed = Object(), threading.get_ident(), [True]
-    lock = threading.Lock()
+    whole, caller, lock = Object(), threading.get_ident(), threading.Lock()
+    ended: list[threading.Thread] = []
 
     def interrupt(start: int) -> None:
         with lock:
-            if threading.get_ident() != caller and armed:
-                armed.clear()
+            if threading.get_ident() != caller and not ended:
+                ended.append(threading.current_thread())
                 raise kind
 
     Gathered(whole, 3, interrupt)
     filled = Filled(whole)
     assert filled.run(transfers, connections=3) == DATA
-    assert not armed
     assert filled.fetched == len(DATA)
+    ended[0].join(GUARD)  # what it still has to say is said here
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_it_is_fetched_also_when_the_caller_had_finished_already(transfers: Transfers) -> None:
     whole, caller, finished = Object(), threading.get_ident(), threading.Event()
+    ended: list[threading.Thread] = []
 
     class Noting(Filled):
         def _on_fetched(self, size: int) -> None:
@@ -402,10 +403,12 @@ def test_it_is_fetched_also_when_the_caller_had_finished_already(transfers: Tran
     def interrupt(start: int) -> None:
         if threading.get_ident() != caller and not finished.is_set():
             assert finished.wait(GUARD)
+            ended.append(threading.current_thread())
             raise SystemExit
 
     Gathered(whole, 2, interrupt)
     assert Noting(whole).run(transfers, connections=2) == DATA
+    ended[0].join(GUARD)
 
 
 # -- what it leaves ----------------------------------------------------------------------------------------

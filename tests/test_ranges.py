@@ -117,7 +117,7 @@ spans = st.lists(st.tuples(st.integers(0, 50 * MiB), st.integers(1, 9 * MiB)), m
 
 
 @settings(deadline=None)
-@given(spans, st.sampled_from([0, 1, BLOCK_SIZE, 3 * MiB, 100 * MiB]), st.integers(1, 5 * MiB))
+@given(spans, st.sampled_from([0, 1, BLOCK_SIZE, 3 * MiB, 100 * MiB]), st.integers(BLOCK_SIZE, 5 * MiB))
 def test_all_is_asked_for_once_and_in_order(given_spans: list[tuple[int, int]], most: int, step: int) -> None:
     ranges = sorted((start, start + size) for start, size in given_spans)
     coming, asked, position = Coming(ranges, most), list[tuple[int, int]](), 0

@@ -133,6 +133,12 @@ class Model(RuleBasedStateMachine):
         assert not self.ready.holds(victim.key, victim.first)
         self.gone(victim)
 
+    @rule(key=keys, first=st.integers(-2, BLOCKS + 1))
+    def leave_behind(self, key: str, first: int) -> None:
+        self.ready.leave_behind(key, first)
+        while self.passed and self.passed[0].key == key and self.passed[0].stop <= first:
+            self.gone(self.passed[0])
+
     @rule(key=keys, blocks=st.sampled_from([BLOCKS, 1 << 40]))
     def drop(self, key: str, blocks: int) -> None:
         self.ready.drop(key, blocks)
