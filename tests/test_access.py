@@ -443,12 +443,11 @@ def test_ranges_are_fetched_once_however_small_the_cache_is(budget: int) -> None
 
 
 def test_ranges_are_fetched_side_by_side(engine: Engine) -> None:
-    whole, several, go = Zeros(1 << 40), threading.Barrier(5), threading.Event()
+    whole, asked, go = Zeros(1 << 40), threading.Semaphore(0), threading.Event()
 
     def hold(start: int, stop: int) -> None:
-        if not go.is_set():
-            several.wait(GUARD)
-            go.set()
+        asked.release()
+        assert go.wait(GUARD)
 
     whole.on_open = hold
     with engine.open(whole) as file:
@@ -458,7 +457,9 @@ def test_ranges_are_fetched_side_by_side(engine: Engine) -> None:
             daemon=True,
         )
         reader.start()
-        several.wait(GUARD)
+        for _ in range(4):
+            assert asked.acquire(timeout=GUARD)
+        go.set()
         reader.join(GUARD)
         assert got == [bytes(5)] * 8
 
