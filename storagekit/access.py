@@ -91,10 +91,12 @@ class Access:
         if not self._scans:  # no byte more than is asked for
             self._copy(start, stop, view)
             return
+        # On a scan this read is only the next; else nothing is known of what comes after it.
+        limit = size if self._window.leads_to(start) else stop
         self._window.open_wide(start, min(self._room().most, stop - start))
         for offset in range(start, stop, LARGEST_REQUEST):
             end = min(offset + LARGEST_REQUEST, stop)
-            self._read(offset, end, view[offset - start : end - start], limit=size)
+            self._read(offset, end, view[offset - start : end - start], limit)
 
     def _read(self, start: int, stop: int, view: memoryview, limit: int) -> None:
         more = self._look_ahead(start, stop, limit)
@@ -122,7 +124,10 @@ class Access:
         wanted = stop if runs is None else runs.read(start, stop)
         hold = not self._scans or (runs is not None and runs.usual)
         ahead = window.read(start, stop, limit=limit, room=self._room(), hold=hold)
-        cache.scans(source, start if window.size else None)
+        cache.scans(source, start if window.size and stop < source.size else None)
+        if window.moved:
+            window.moved = False
+            cache.abandon(source, keep=start // BLOCK_SIZE)
         if window.size:
             if ahead is not None:
                 streaming = self._stream is not None or self._may_stream(ahead[0], limit)
@@ -253,7 +258,7 @@ class Access:
         while (due := coming.due(position)) is not None:
             begin, end = due
             request = max(SMALLEST_REQUEST, min(self._source.pace.request, (end - begin) // CONNECTIONS))
-            reached = self._cache.ahead(self._source, begin, end, request)
+            reached = self._cache.ahead(self._source, begin, end, request, asked_for=True)
             coming.asked(reached)
             if reached < end:
                 return  # no room at the moment

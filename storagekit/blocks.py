@@ -42,6 +42,7 @@ from storagekit.flights import Flight, Incoming, Source
 from storagekit.pace import Pace
 from storagekit.segments import LARGEST_SEGMENT, ReadyBlocks, Segment
 from storagekit.settings import BLOCK_SIZE
+from storagekit.sharing import Scans
 from storagekit.transfers import GRACE_SECONDS, Job, Reaper, Transfers
 
 __all__ = ["BlockCache", "CacheInfo", "Source"]
@@ -103,7 +104,7 @@ class BlockCache:
         self._pending: dict[tuple[Hashable, int], Flight] = {}
         self._pending_bytes = 0
         self._handles: Counter[Hashable] = Counter()
-        self._scans: Counter[tuple[Hashable, int]] = Counter()
+        self._scans = Scans()
         self._counts: Counter[str] = Counter()
         self._paces: LRUCache[Hashable, Pace] = LRUCache(PACES)
         self.lock = threading.Lock()
@@ -144,34 +145,26 @@ class BlockCache:
     def _release(self, source: Source) -> None:
         self._abandon(source, keep=None)
         self._handles[source.key] -= 1
-        self._note_scan(source, None)
+        self._scans.move(source.scan, None)
         if self._handles[source.key] <= 0:
             del self._handles[source.key]
             if not source.shared:  # nobody can ever ask for them again
                 self._ready.drop(source.key, -(-source.size // BLOCK_SIZE))
 
-    def scans(self, source: Source, place: int | None) -> None:
-        """The handle reads ahead of itself from *place* on, or, with None, does so no more."""
-        # Handles within one budget's length of an object read what all of them can keep.
-        region = None if place is None else place // max(1, self._budget)
-        if source.scanning != region:
+    def scans(self, source: Source, offset: int | None) -> None:
+        """The handle reads ahead of itself from *offset* on, or, with None, does so no more."""
+        place = None if offset is None else (source.key, offset // max(1, self._budget))
+        self._scans.read(source.scan)
+        if source.scan.place != place:
             with self.lock:
-                self._note_scan(source, region)
-
-    def _note_scan(self, source: Source, region: int | None) -> None:
-        if source.scanning is not None:
-            place = source.key, source.scanning
-            self._scans[place] -= 1
-            if not self._scans[place]:
-                del self._scans[place]
-        source.scanning = region
-        if region is not None:
-            self._scans[source.key, region] += 1
+                if source.key in self._handles:  # else it was closed meanwhile, and nobody would take it back
+                    self._scans.move(source.scan, place)
 
     @property
     def scanning(self) -> int:
-        """At how many places objects are read ahead; they share the room, and the handles at one place share its."""
-        return len(self._scans)
+        """At how many places objects are being read ahead; they share the room, and the handles at one its share."""
+        with self.lock:
+            return self._scans.count()
 
     @property
     def budget(self) -> int:
@@ -198,7 +191,7 @@ class BlockCache:
         stalled = False
         while True:
             with self.lock:
-                passing = scanning and source.scanning is not None and self._scans[source.key, source.scanning] == 1
+                passing = scanning and self._scans.alone(source.scan)
                 run = self._ready.run(source.key, first, stop, passing=passing)
                 if run:
                     self._counts["misses" if stalled else "hits"] += min(stop, run[-1].stop) - first
@@ -227,6 +220,8 @@ class BlockCache:
                         flight.leave()
                     if run:
                         self._counts["misses"] += min(stop, run[-1].stop) - first
+                        if passing:  # else what was just read would be the last to go
+                            self._ready.run(source.key, first, min(stop, run[-1].stop), passing=True)
             if run:
                 return run, True
             if isinstance(flight.error, Exception) and flight.source is source:
@@ -260,10 +255,11 @@ class BlockCache:
 
     # -- read-ahead ---------------------------------------------------------------------------------------
 
-    def ahead(self, source: Source, start: int, stop: int, request: int) -> int:
+    def ahead(self, source: Source, start: int, stop: int, request: int, *, asked_for: bool = False) -> int:
         """Fetch the missing of bytes ``[start, stop)`` in the background, *request* bytes at a time, as room allows.
 
-        The offset up to which everything is there or on its way.
+        The offset up to which everything is there or on its way. What is *asked_for* is not given up when the handle
+        goes elsewhere.
         """
         first, last = start // BLOCK_SIZE, -(-min(stop, source.size) // BLOCK_SIZE)
         most = max(1, request // BLOCK_SIZE)
@@ -281,6 +277,7 @@ class BlockCache:
                     if room <= 0:
                         break
                     flight = self._claim(source, first, min(last, first + min(most, room)), wanted=0)
+                    flight.asked_for = asked_for
                     flights.append(flight)
                     first += flight.count
             for flight in flights:
@@ -305,7 +302,9 @@ class BlockCache:
             if own and late.unanswered() > patience and self._may_ask_again():
                 late.abandoned = True
                 first = late.first + late.arrived
-                instead.append(self._claim(source, first, late.first + late.count, wanted=0))
+                again = self._claim(source, first, late.first + late.count, wanted=0)
+                again.asked_for = late.asked_for
+                instead.append(again)
         return instead
 
     def abandon(self, source: Source, keep: int) -> None:
@@ -317,7 +316,8 @@ class BlockCache:
     def _abandon(self, source: Source, keep: int | None) -> None:
         for flight in source.flights:
             carries = keep is not None and flight.first <= keep < flight.first + flight.count
-            if not flight.waiters and not flight.demand and not carries:
+            kept = keep is not None and flight.asked_for
+            if not flight.waiters and not flight.demand and not carries and not kept:
                 flight.abandoned = True
 
     # -- under the lock -----------------------------------------------------------------------------------
@@ -332,12 +332,12 @@ class BlockCache:
             count += 1
         flight = Flight(source, first, count, threading.Condition(self.lock), wanted)
         flight.job = Job(partial(self._fly, flight))
+        size = source.span(first, count)
+        self._make_room(size)
+        self._pending_bytes += size
+        source.flights.add(flight)
         for index in range(first, first + count):
             self._pending[source.key, index] = flight
-        source.flights.add(flight)
-        size = source.span(first, count)
-        self._pending_bytes += size
-        self._make_room(0)
         return flight
 
     def _make_room(self, size: int) -> None:
@@ -354,12 +354,11 @@ class BlockCache:
 
     def _fly(self, flight: Flight) -> None:
         """Run a flight: receive piece after piece, make each ready, and at the end take the rest off the books."""
-        source = flight.source
-        start = flight.first * BLOCK_SIZE
-        incoming = flight.incoming = Incoming(
-            source, start, min(start + flight.count * BLOCK_SIZE, source.size), self.count_request
-        )
-        try:
+        incoming = None
+        try:  # from here on, and nothing before it: what does not land is waited for for ever
+            source, start = flight.source, flight.first * BLOCK_SIZE
+            stop = min(start + flight.count * BLOCK_SIZE, source.size)
+            incoming = flight.incoming = Incoming(source, start, stop, self.count_request)
             while flight.arrived < flight.count and not flight.abandoned:
                 incoming.open()  # by the time it answers somebody may have come to wait
                 most = min(self._segment, SEGMENT_IN_DEMAND) if flight.waiters else self._segment
@@ -371,7 +370,8 @@ class BlockCache:
                 raise
         finally:
             try:
-                incoming.close()
+                if incoming is not None:
+                    incoming.close()
             finally:
                 self._land(flight)
                 del flight  # the error's traceback holds this frame: no cycle through it

@@ -17,6 +17,7 @@ from storagekit.errors import changed, os_error
 from storagekit.pace import Pace
 from storagekit.segments import Segment
 from storagekit.settings import BLOCK_SIZE
+from storagekit.sharing import Scan
 from storagekit.transfers import Job
 
 __all__ = ["Flight", "Incoming", "Source"]
@@ -39,7 +40,7 @@ SAMPLE = 8 * 1024 * 1024
 class Source:
     """One open reader, as the cache sees it: where its bytes come from and under which key they are shared."""
 
-    __slots__ = ("flights", "key", "pace", "reader", "scanning", "size", "url")
+    __slots__ = ("flights", "key", "pace", "reader", "scan", "size", "url")
 
     def __init__(self, reader: RangeReader, size: int) -> None:
         self.reader = reader
@@ -50,8 +51,8 @@ class Source:
         self.size = size
         self.url = str(reader.stat.location)
         self.flights: set[Flight] = set()
-        self.scanning: int | None = None
-        """Where its handle reads ahead of itself, in lengths of the budget; None while it does not."""
+        self.scan = Scan()
+        """Where its handle reads ahead of itself."""
         self.pace = Pace()
         """How fast the store answers; the cache gives all sources of one container the same."""
 
@@ -81,6 +82,7 @@ class Flight:
         "abandoned",
         "arrival",
         "arrived",
+        "asked_for",
         "count",
         "demand",
         "done",
@@ -102,6 +104,8 @@ class Flight:
         self.wanted = wanted
         """Up to which block a read asked for it; the rest is ahead of any read."""
         self.demand = wanted > first
+        self.asked_for = self.demand
+        """True where a read asked for it, though perhaps not to wait at once: a jump of the handle does not end it."""
         self.arrived = 0
         """How many of its blocks have arrived."""
         self.held: list[Segment] = []
@@ -187,7 +191,10 @@ class Incoming:
             failures = 0 if n else failures + 1
             if failures > RESUMES:
                 message = f"The store keeps ending its answers early, at byte {self._offset}"
-                raise cut or os_error(errno.EIO, self._source.url, message)
+                if cut is None or cut.filename is None:  # a driver's bare error says neither what nor where
+                    number = errno.EIO if cut is None or cut.errno is None else cut.errno
+                    raise os_error(number, self._source.url, message) from cut
+                raise cut
 
     def open(self) -> RangeBody:
         """Ask for what is left and wait for the answer, unless that is there."""

@@ -32,6 +32,9 @@ TELLING = 1 * MiB
 # in the next rack does. Once it is fast it stays so until it is much slower: the two ways are not to alternate.
 FAST = 400_000_000
 NO_LONGER_FAST = 200_000_000
+# Seconds. What takes longer to answer is not near, however fast bytes seemed to come: they may have piled up on this
+# machine while the interpreter was busy.
+NEAR = 0.020
 # One answer at this rate is proof that it is not.
 SLOW = 100_000_000
 
@@ -77,7 +80,10 @@ class Pace:
         else:
             self.first_byte += SHARE * (first_byte - self.first_byte)
             self.rate += SHARE * (rate - self.rate)
-        self.fast = self.rate >= (NO_LONGER_FAST if self.fast else FAST)
+        if self.fast:
+            self.fast = self.rate >= NO_LONGER_FAST
+        else:
+            self.fast = self.rate >= FAST and self.first_byte <= NEAR
 
     @property
     def patience(self) -> float | None:

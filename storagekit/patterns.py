@@ -45,6 +45,8 @@ LATEST = 12
 # are as equal as that in less than one of a thousand cases; the parts of a file that are laid out alike differ by less.
 EVIDENCE = 4
 EXACTNESS = 1024
+# And by no more than a block, in bytes: it is fetched on either side.
+INEXACT = BLOCK_SIZE
 
 # Bytes that may be fetched on guesses before any was right, and for each byte that was.
 CREDIT = 8 * MiB
@@ -97,8 +99,9 @@ class Runs:
         if self._run is not None:
             self._finished.append((*self._run, self._reads))
         self._run, self._reads = (start, stop), 1
-        if len(self._begun) < REMEMBERED:
-            insort(self._begun, start)
+        if len(self._begun) >= REMEMBERED:  # what is farthest away is needed least
+            del self._begun[0 if start - self._begun[0] > self._begun[-1] - start else -1]
+        insort(self._begun, start)
         self._settle(start)
         return max(stop, start + self._guess())
 
@@ -208,7 +211,7 @@ def _distance(starts: list[int]) -> Span:
     distances = sorted(abs(one - other) for one, other in combinations(starts, 2))
     most, found, first = EVIDENCE - 1, (0, 0), 0
     for place, distance in enumerate(distances):
-        while distances[first] + distances[first] // EXACTNESS < distance:
+        while distances[first] + min(distances[first] // EXACTNESS, INEXACT) < distance:
             first += 1
         if place - first >= most and distances[first]:
             most, found = place - first + 1, (distances[first], distance - distances[first])

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from storagekit.pace import LARGEST_REQUEST, SMALLEST_REQUEST
+from storagekit.settings import BLOCK_SIZE
 
 __all__ = ["CONNECTIONS", "Room", "Window"]
 
@@ -85,6 +86,7 @@ class Window:
         "_score",
         "_stop",
         "_used",
+        "moved",
         "request",
         "size",
     )
@@ -99,6 +101,8 @@ class Window:
         self._promised = 0
         self._requested = 0
         self._used = 0
+        self.moved = False
+        """True once it has opened anew elsewhere, and what was requested before is of no use. The caller resets it."""
         self.size = 0
         """Bytes to have requested beyond the last read; 0 while the reads are not sequential."""
         self.request = SMALLEST_REQUEST
@@ -122,7 +126,9 @@ class Window:
             self._passed = self._used = 0
         self._used += stop - start
         self.size = min(self.size, room.most, max(RAMP, LEAD * (stop - self._began), self._promised - stop))
-        self.request = max(SMALLEST_REQUEST, min(room.request, self.size // room.connections))
+        # Where there is not even room for two requests, smaller ones.
+        least = max(BLOCK_SIZE, min(SMALLEST_REQUEST, room.most // 2))
+        self.request = max(least, min(room.request, self.size // room.connections))
         self._requested = max(self._requested, start)
         ahead = self._requested - stop
         if self.size <= 0 or (ahead > self.size // 2 and ahead + self.request > self.size):
@@ -138,8 +144,9 @@ class Window:
         last = self._stop
         if self._eager:
             self._score = OPENS
-            if not self._leads_to(start):
+            if self.size and not self.leads_to(start):
                 self.size = 0  # it opens anew, where the reads are now
+                self.moved = True
         elif last is None:
             self._score = (OPENS if stop >= LONG else 1) if start == 0 else 0
         elif start == last:
@@ -154,10 +161,10 @@ class Window:
         elif not (self.size and last - STRIDE <= start < last):  # a short step back keeps an open window
             self._score = 0
 
-    def _leads_to(self, start: int) -> bool:
+    def leads_to(self, start: int) -> bool:
         """True where a read from *start* on is one of those that the window was opened for."""
         last = self._stop
-        return last is not None and last - STRIDE <= start <= max(last + STRIDE, self._requested)
+        return self.size > 0 and last is not None and last - STRIDE <= start <= max(last + STRIDE, self._requested)
 
     def expects(self, start: int) -> bool:
         """True where a read from *start* on would go on with a scan that is under way."""
@@ -173,7 +180,8 @@ class Window:
 
     def open_wide(self, start: int, size: int) -> None:
         """So many bytes will be read from *start* on: have them requested at once."""
-        if not (self.size and self._leads_to(start)):
+        if not self.leads_to(start):
+            self.moved = self.size > 0
             self._began = self._requested = start
             self._passed = self._used = self.size = 0
         self._stop = start

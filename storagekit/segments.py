@@ -111,7 +111,7 @@ class ReadyBlocks:
                 self.forget(segment)
                 return
             for other in others:
-                self._remove(self._segments.pop((other.key, other.first)))
+                self._remove((other.key, other.first))
         self._segments[segment.key, segment.first] = segment
         for index in blocks:
             self._of_block[segment.key, index] = segment
@@ -120,17 +120,21 @@ class ReadyBlocks:
         """Drop what a scan of that object has passed before block *first*: more follows than could ever be kept."""
         while self._passed:
             oldest = next(iter(self._passed))
-            segment = self._segments[oldest]
-            if segment.key != key or segment.stop > first:
+            if oldest[0] != key:
                 return
-            self._remove(self._segments.pop(oldest))
+            segment = self._segments.get(oldest)
+            if segment is not None and segment.stop > first:
+                return
+            self._remove(oldest)
 
     def evict(self) -> None:
         """Drop the segment that was passed first, or else the one that was not used for longest."""
         if self._passed:
-            self._remove(self._segments.pop(self._passed.popitem(last=False)[0]))
+            self._remove(next(iter(self._passed)))
         else:
-            self._remove(self._segments.popitem()[1])
+            segment = self._segments.popitem()[1]
+            self._unlist(segment)
+            self.forget(segment)
 
     def drop(self, key: Hashable, blocks: int) -> None:
         """Drop the segments of an object of so many *blocks*."""
@@ -140,18 +144,26 @@ class ReadyBlocks:
         else:  # more blocks than there are segments at all: look through those, without using any other
             segments = [self._segments[place] for place in list(self._segments) if place[0] == key]
         for segment in segments:
-            self._remove(self._segments.pop((key, segment.first)))
+            self._remove((key, segment.first))
 
     def clear(self) -> None:
         """Drop everything."""
         while self._segments:
             self.evict()
 
-    def _remove(self, segment: Segment) -> None:
+    def _remove(self, place: tuple[Hashable, int]) -> None:
+        """Drop the segment that begins there. Found no more before it is gone: an interrupt may come in between."""
+        segment = self._segments.get(place)
+        self._passed.pop(place, None)
+        if segment is not None:
+            self._unlist(segment)
+            self._segments.pop(place, None)
+            self.forget(segment)
+
+    def _unlist(self, segment: Segment) -> None:
         self._passed.pop((segment.key, segment.first), None)
         for index in range(segment.first, segment.stop):
-            del self._of_block[segment.key, index]
-        self.forget(segment)
+            self._of_block.pop((segment.key, index), None)
 
     def forget(self, segment: Segment) -> None:
         """Count what nobody used of a segment that is not kept (any more)."""

@@ -60,9 +60,10 @@ class Job:
         """Run it here, unless somebody has taken it; tell whether it ran here. Its error is kept for ``result``."""
         if not self._claim.acquire(blocking=False):
             return False
-        # What ran is let go of at once: it holds buffers, and often this job itself.
-        work, self._work = self._work, _nothing
-        try:
+        work = None
+        try:  # right after the claim: what is claimed and never done is waited for for ever
+            # What ran is let go of at once: it holds buffers, and often this job itself.
+            work, self._work = self._work, _nothing
             work()
         except BaseException as error:
             self._error = error
@@ -100,7 +101,10 @@ class Transfers:
         self._reset()
 
     def _reset(self) -> None:
-        self._ready = threading.Condition(threading.Lock())
+        # The lock itself is what is held, never the condition: its ``with`` is Python, in which an interrupt may come
+        # between taking it and beginning, and then nobody gives it back.
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
         self._queue: deque[Job] = deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -113,7 +117,7 @@ class Transfers:
 
     def submit(self, job: Job) -> None:
         """Give *job* to a thread; where none can be had, run it here and now."""
-        with self._ready:
+        with self._lock:
             if self._closed or not self._grow():
                 here = True
             else:
@@ -138,7 +142,7 @@ class Transfers:
     def _serve(self) -> None:
         me = threading.current_thread()
         while True:
-            with self._ready:
+            with self._lock:
                 while not self._queue:
                     self._idle += 1
                     woken = not self._closed and self._ready.wait(IDLE_SECONDS)
@@ -150,14 +154,14 @@ class Transfers:
             try:
                 job.run()
             except BaseException:
-                with self._ready:
+                with self._lock:
                     self._threads.discard(me)
                 raise
             del job  # an idle thread keeps no block and no part alive
 
     def close(self) -> None:
         """End the threads when the queue is empty, and wait for them."""
-        with self._ready:
+        with self._lock:
             self._closed = True
             threads = list(self._threads)
             self._ready.notify_all()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter
 from collections.abc import Callable, Hashable
 
 from storagekit.blocks import BlockCache, CacheInfo
@@ -146,10 +145,9 @@ class Engine:
                 flight.source.span(flight.first + flight.arrived, flight.count - flight.arrived) for flight in flights
             )
             assert all(flight.waiters >= 0 for flight in flights)
-            # Each place where handles scan counts once.
-            places = [(source.key, source.scanning) for source in self.sources if source.scanning is not None]
-            assert cache._scans == Counter(places)
-            assert cache.scanning == len(set(places))
+            # Each handle that scans is listed at its place, and no other.
+            places = {source.scan: source.scan.place for source in self.sources if source.scan.place is not None}
+            assert {scan: place for place, there in cache._scans._at.items() for scan in there} == places
 
     def settle(self) -> None:
         """Wait until nothing is under way, and look at the books."""

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 LINE = {
     "vocabulary": "version errors modes location driver hookspecs settings",
     "dispatch": "fallbacks backend registry",
-    "streams": "ranges pace patterns readahead transfers segments flights blocks streaming filling access"
+    "streams": "ranges pace patterns readahead sharing transfers segments flights blocks streaming filling access"
     " compression reading native writing updating metering",
     "functions": "lookup directories globbing files changes bulk trees",
     "storage": "engine opening storage",

@@ -84,7 +84,7 @@ def test_whatever_is_read_the_window_keeps_its_bounds(
             # Within one open window no byte is asked for twice, and the requests go forward.
             for before, after in pairwise(watched.asked):
                 assert before[1] <= after[0]
-        assert window.request >= SMALLEST_REQUEST
+        assert window.request >= (min(SMALLEST_REQUEST, max(BLOCK_SIZE, most // 2)) if window.size else BLOCK_SIZE)
         position = stop
 
 
@@ -389,7 +389,13 @@ def test_a_long_read_elsewhere_begins_anew(there: int) -> None:
 def test_requests_are_parts_of_the_window() -> None:
     window = Window()
     assert window.request == SMALLEST_REQUEST
-    for size, request in ((24 * 3 * MiB, 3 * MiB), (1 << 40, LARGEST_REQUEST), (MiB, SMALLEST_REQUEST)):
+    for size, request in (
+        (24 * 3 * MiB, 3 * MiB),
+        (1 << 40, LARGEST_REQUEST),
+        (4 * MiB, SMALLEST_REQUEST),
+        (MiB, MiB // 2),
+        (1, BLOCK_SIZE),
+    ):
         window = Window()
         window.open_wide(0, size + 1)
         window.read(0, 1, limit=END, room=Room(size))
