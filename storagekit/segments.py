@@ -131,10 +131,14 @@ class ReadyBlocks:
         """Drop the segment that was passed first, or else the one that was not used for longest."""
         if self._passed:
             self._remove(next(iter(self._passed)))
-        else:
+            return
+        try:
             segment = self._segments.popitem()[1]
-            self._unlist(segment)
-            self.forget(segment)
+        except KeyError:
+            self._repair()
+            return
+        self._unlist(segment)
+        self.forget(segment)
 
     def drop(self, key: Hashable, blocks: int) -> None:
         """Drop the segments of an object of so many *blocks*."""
@@ -157,8 +161,20 @@ class ReadyBlocks:
         self._passed.pop(place, None)
         if segment is not None:
             self._unlist(segment)
-            self._segments.pop(place, None)
+            try:
+                self._segments.pop(place, None)
+            except KeyError:
+                self._repair()
             self.forget(segment)
+
+    def _repair(self) -> None:
+        """Make the books anew. An interrupt (Ctrl-C) in the middle of a change leaves an LRU with half of it."""
+        segments = [self._segments[place] for place in list(self._segments)]
+        self._segments = LRUCache(self._segments.maxsize, getsizeof=lambda s: len(s.data))
+        self._of_block.clear()
+        self._passed.clear()
+        for segment in segments:
+            self.keep(segment)
 
     def _unlist(self, segment: Segment) -> None:
         self._passed.pop((segment.key, segment.first), None)

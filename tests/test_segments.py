@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+import cachetools
 import pytest
 from block_support import check_ready
 from hypothesis import given, settings
@@ -256,3 +257,24 @@ def test_dropping_one_object_is_no_use_of_another() -> None:
     ready.evict()
     assert ready.holds("first", 0)
     assert not ready.holds("second", 0)
+
+
+@pytest.mark.parametrize("half", ["bytes", "order", "blocks"])
+def test_a_change_that_was_interrupted_half_way_is_made_good(half: str) -> None:
+    ready = ReadyBlocks(10 * BLOCK_SIZE)
+    for first in (0, 2, 4):
+        ready.keep(segment("key", first, first + 2))
+    ready.run("key", 0, 2, passing=True)
+    if half == "bytes":
+        cachetools.Cache.__delitem__(ready._segments, ("key", 2))
+    elif half == "order":
+        del ready._segments._LRUCache__order["key", 2]  # type: ignore[attr-defined]
+    else:
+        del ready._of_block["key", 2]
+    for _ in range(10):
+        if ready.size:
+            ready.evict()
+    assert ready.size == 0
+    assert not any(ready.holds("key", index) for index in range(6))
+    ready.keep(segment("key", 2, 4))
+    assert [s.first for s in ready.run("key", 2, 4)] == [2]
