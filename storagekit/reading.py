@@ -217,8 +217,8 @@ class BufferedReader(io.BufferedReader):
     def pread(self, offset: int, size: int, /) -> bytes:
         """Up to *size* bytes from *offset* on, fewer at the end of the object; the position stays where it is.
 
-        As ``os.pread`` (https://docs.python.org/3/library/os.html#os.pread), and like it safe in many threads at
-        once, which do not wait for one another.
+        Like ``os.pread`` (https://docs.python.org/3/library/os.html#os.pread) it is safe in many threads at once, which
+        do not wait for one another; unlike it, the offset comes first, as in ``seek`` and then ``read``.
 
         >>> import storagekit
         >>> with storagekit.open("memory://ranges-example/key", "wb") as f:
