@@ -91,33 +91,40 @@ def moto_tls() -> Iterator[S3Server]:
         yield server
 
 
-def _bucket(server: S3Server, kind: str) -> Iterator[Bucket]:
+def _bucket(server: S3Server, kind: str, transport: str) -> Iterator[Bucket]:
     driver = S3Driver()
     try:
-        yield Bucket(server.new_bucket(), server, kind, driver, server.options())
+        yield Bucket(server.new_bucket(), server, kind, driver, server.options() | {"transport": transport})
     finally:
         driver.close()
 
 
-@pytest.fixture
-def on_moto(moto: S3Server) -> Iterator[Bucket]:
-    yield from _bucket(moto, "moto")
+@pytest.fixture(params=["wire", "boto3"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """The same test over both transports."""
+    assert isinstance(request.param, str)
+    return request.param
 
 
 @pytest.fixture
-def on_rclone(rclone: S3Server) -> Iterator[Bucket]:
-    yield from _bucket(rclone, "rclone")
+def on_moto(moto: S3Server, transport: str) -> Iterator[Bucket]:
+    yield from _bucket(moto, "moto", transport)
 
 
 @pytest.fixture
-def on_tls(moto_tls: S3Server) -> Iterator[Bucket]:
-    yield from _bucket(moto_tls, "moto")
+def on_rclone(rclone: S3Server, transport: str) -> Iterator[Bucket]:
+    yield from _bucket(rclone, "rclone", transport)
+
+
+@pytest.fixture
+def on_tls(moto_tls: S3Server, transport: str) -> Iterator[Bucket]:
+    yield from _bucket(moto_tls, "moto", transport)
 
 
 @pytest.fixture(params=["moto", "rclone"])
-def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+def bucket(request: pytest.FixtureRequest, transport: str) -> Iterator[Bucket]:
     """The same test on both servers."""
-    yield from _bucket(request.getfixturevalue(request.param), request.param)
+    yield from _bucket(request.getfixturevalue(request.param), request.param, transport)
 
 
 @pytest.fixture
@@ -156,6 +163,10 @@ class FakeApi:
     ignores_ranges: bool = False
     part_etags: bool = True
     pages: list[Page] = field(default_factory=list)
+
+    def api(self, location: Location) -> FakeApi:
+        """It serves every bucket."""
+        return self
 
     def get(
         self, location: Location, start: int, stop: int, *, etag: str | None = None, version_id: str | None = None
@@ -265,7 +276,7 @@ class FakeApi:
         self.calls.append("close")
 
     def driver(self) -> S3Driver:
-        return S3Driver(lambda connection, location: self)
+        return S3Driver(lambda connection: self)
 
     def _enter(self, operation: str) -> None:
         self.calls.append(operation)

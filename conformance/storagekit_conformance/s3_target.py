@@ -60,8 +60,11 @@ class S3Client(Client):
 class _S3Host:
     """One server, one bucket, and one boto3 client for a process's tests."""
 
-    def __init__(self, serve: Callable[[], AbstractContextManager[S3Server]], *, checks_secrets: bool) -> None:
+    def __init__(
+        self, serve: Callable[[], AbstractContextManager[S3Server]], transport: str, *, checks_secrets: bool
+    ) -> None:
         self._serve = serve
+        self._transport = transport
         self._checks_secrets = checks_secrets
         self._server: S3Server | None = None
         self._client: Any = None
@@ -97,6 +100,7 @@ class _S3Host:
                 "connect_timeout": FAULTY_TIMEOUT,
                 "read_timeout": FAULTY_TIMEOUT,
                 "part_size": FAULTY_PART_SIZE,
+                "transport": self._transport,
             }
             yield replace(root, options=seen.options() | hurried, faults=faults)
 
@@ -104,7 +108,7 @@ class _S3Host:
     def _place(self, bucket: str, prefix: str) -> Iterator[Root]:
         assert self._server is not None
         client = S3Client(self._client, bucket, prefix and prefix + "/")
-        options = self._server.options()
+        options = self._server.options() | {"transport": self._transport}
         # Bound and not listening: nobody else gets the port, and connecting to it is refused.
         dead = socket.socket()
         dead.bind(("127.0.0.1", 0))
@@ -135,9 +139,10 @@ def s3_target(
     checks_secrets: bool,
     gaps: Mapping[str, str],
     unreliable: Mapping[str, str] | None = None,
+    transport: str = "wire",
 ) -> Target:
-    """A target over the server that *serve* starts."""
-    host = _S3Host(serve, checks_secrets=checks_secrets)
+    """A target over the server that *serve* starts, through one of the driver's two transports and never the other."""
+    host = _S3Host(serve, transport, checks_secrets=checks_secrets)
     return Target(
         name,
         host.root,

@@ -1,4 +1,4 @@
-"""The built-in targets: memory, file, and S3 over four servers, one of them also over https.
+"""The built-in targets: memory, file, and S3 over four servers, one of them also over https, by both transports.
 
 Each S3 target starts its server once per process and gives every test a prefix of its own in one
 bucket. What a *server* cannot do stands here as its gaps; no test knows which server it runs against.
@@ -98,32 +98,57 @@ _SWIFT_UNRELIABLE: Mapping[str, str] = {
     "faults.list-later": "Swift removes a page of keys one after the other, which takes longer than the test waits",
 }
 
-TARGETS: Mapping[str, Target] = {
-    target.name: target
-    for target in (
-        memory_target("memory"),
-        Target("file", _file_root),
-        s3_target(
-            "s3-moto", moto_server, missing_moto, checks_secrets=False, gaps=_MOTO_GAPS, unreliable=_MOTO_UNRELIABLE
-        ),
-        s3_target(
-            "s3-moto-https",
+
+def _s3_targets() -> Iterator[Target]:
+    """Each server over both of the driver's transports: ``NAME`` over the wire, ``NAME-boto3`` through boto3."""
+    for ending, transport in (("", "wire"), ("-boto3", "boto3")):
+        yield s3_target(
+            f"s3-moto{ending}",
+            moto_server,
+            missing_moto,
+            checks_secrets=False,
+            gaps=_MOTO_GAPS,
+            unreliable=_MOTO_UNRELIABLE,
+            transport=transport,
+        )
+        yield s3_target(
+            f"s3-moto-https{ending}",
             lambda: moto_server(tls=True),
             lambda: missing_moto(tls=True),
             checks_secrets=False,
             gaps=_MOTO_GAPS,
             unreliable=_MOTO_UNRELIABLE,
-        ),
-        s3_target("s3-rclone", rclone_server, missing_rclone, checks_secrets=True, gaps=_RCLONE_GAPS),
-        s3_target(
-            "s3-ceph",
+            transport=transport,
+        )
+        yield s3_target(
+            f"s3-rclone{ending}",
+            rclone_server,
+            missing_rclone,
+            checks_secrets=True,
+            gaps=_RCLONE_GAPS,
+            transport=transport,
+        )
+        yield s3_target(
+            f"s3-ceph{ending}",
             ceph_server,
             missing_ceph,
             checks_secrets=True,
             gaps=_CEPH_GAPS,
             unreliable=_CEPH_UNRELIABLE,
-        ),
-        s3_target("s3-swift", swift_server, missing_swift, checks_secrets=True, gaps={}, unreliable=_SWIFT_UNRELIABLE),
-    )
+            transport=transport,
+        )
+        yield s3_target(
+            f"s3-swift{ending}",
+            swift_server,
+            missing_swift,
+            checks_secrets=True,
+            gaps={},
+            unreliable=_SWIFT_UNRELIABLE,
+            transport=transport,
+        )
+
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target for target in (memory_target("memory"), Target("file", _file_root), *_s3_targets())
 }
 """The targets that ``--target`` knows by name."""

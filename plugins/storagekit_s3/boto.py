@@ -37,6 +37,7 @@ from storagekit_s3.api import (
 )
 from storagekit_s3.boto_client import make_client
 from storagekit_s3.options import Connection
+from storagekit_s3.replies import bare_etag, batch_failures, content_range, quoted_etag, refuse_foreign
 
 __all__ = ["BotoApi", "connect"]
 
@@ -55,9 +56,6 @@ _NAMES = {
     "sse_kms_key_id": "SSEKMSKeyId",
     "acl": "ACL",
 }
-
-# The entries of a batch have codes of their own, but no status.
-_STATUS_OF_CODE = {"AccessDenied": 403, "InternalError": 500, "SlowDown": 503}
 
 # What is left of a body is read to keep its connection where that costs less than a new one: about what
 # a socket's buffer holds already.
@@ -126,13 +124,13 @@ class BotoApi:
             location,
             **_key(location),
             Range=f"bytes={start}-{stop - 1}",
-            IfMatch=_quoted(etag),
+            IfMatch=quoted_etag(etag),
             VersionId=version_id,
         )
         body = _Body(reply["Body"], location, reply.get("ContentLength"))
         length = reply.get("ContentLength") or 0
         # Some servers answer a range with status 200: the header counts, not the status.
-        span = _content_range(reply.get("ContentRange"))
+        span = content_range(reply.get("ContentRange"))
         if span is None:
             return RangeReply(_info(reply, length), 0, length, body)
         first, last, size = span
@@ -183,7 +181,7 @@ class BotoApi:
             PartNumber=number,
             Body=body,
         )
-        return _bare(reply.get("ETag"))
+        return bare_etag(reply.get("ETag"))
 
     def copy_part(
         self, location: Location, upload_id: str, number: int, source: Source, span: tuple[int, int] | None
@@ -198,7 +196,7 @@ class BotoApi:
             PartNumber=number,
             CopySourceRange=f"bytes={span[0]}-{span[1] - 1}" if span else None,
         )
-        return _bare(reply.get("CopyPartResult", {}).get("ETag"))
+        return bare_etag(reply.get("CopyPartResult", {}).get("ETag"))
 
     def complete_upload(
         self, location: Location, upload_id: str, parts: PartList, condition: Condition = None
@@ -210,7 +208,7 @@ class BotoApi:
             **_key(location),
             **_condition(condition),
             UploadId=upload_id,
-            MultipartUpload={"Parts": [{"PartNumber": p.number, "ETag": _quoted(p.etag)} for p in parts]},
+            MultipartUpload={"Parts": [{"PartNumber": p.number, "ETag": quoted_etag(p.etag)} for p in parts]},
         )
         # Ceph 16 leaves the ETag out and names the object all the same.
         return _written(reply, "ETag", "Key", "Location")
@@ -235,18 +233,12 @@ class BotoApi:
             MetadataDirective="REPLACE" if replace else "COPY",
         )
         result = reply.get("CopyObjectResult") or {}
-        etag, modified = _bare(result.get("ETag")), _nanoseconds(result.get("LastModified"))
+        etag, modified = bare_etag(result.get("ETag")), _nanoseconds(result.get("LastModified"))
         return Written(etag, reply.get("VersionId"), modified, by_store=bool(result))
 
     def delete(self, location: Location, condition: Condition = None) -> None:
         reply = self._call("DeleteObject", "delete_object", location, **_key(location), **_condition(condition))
-        # A delete is answered with 204 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html). What
-        # else is no refusal may be a gateway's page, so a look has to tell.
-        if (status := reply["ResponseMetadata"]["HTTPStatusCode"]) != 204:
-            text = "that is no store's answer"
-            raise errors.reply_error(
-                "DeleteObject", location, code=str(status), status=status, message=text, doubt="failed"
-            )
+        errors.check_deleted(reply["ResponseMetadata"]["HTTPStatusCode"], location)
 
     def delete_many(self, locations: Sequence[Location]) -> Sequence[tuple[Location, OSError]]:
         wanted = {location.path: location for location in locations}
@@ -259,16 +251,8 @@ class BotoApi:
             Delete={"Objects": [{"Key": key} for key in wanted], "Quiet": False},
         )
         # Each key is in the answer, removed or not: an empty one would not tell a store's from a gateway's.
-        _refuse_foreign(reply, "DeleteObjects", locations[0], "Deleted", "Errors")
-        failed = []
-        for entry in reply.get("Errors", []):
-            location = wanted.get(entry.get("Key", ""), Location(locations[0].scheme, bucket, entry.get("Key", "")))
-            code, message = entry.get("Code", "unknown"), entry.get("Message", "")
-            status = _STATUS_OF_CODE.get(code, 400)
-            failed.append(
-                (location, errors.reply_error("DeleteObjects", location, code=code, status=status, message=message))
-            )
-        return failed
+        refuse_foreign(reply, "DeleteObjects", locations[0], "Deleted", "Errors")
+        return batch_failures(reply.get("Errors", []), wanted, Location(locations[0].scheme, bucket, ""))
 
     def list_page(
         self, location: Location, prefix: str, *, delimited: bool, limit: int, start_after: str, token: str | None
@@ -284,12 +268,12 @@ class BotoApi:
             StartAfter=start_after or None,
             ContinuationToken=token,
         )
-        _refuse_foreign(reply, "ListObjectsV2", location, "IsTruncated", "Name", "KeyCount", "MaxKeys")
+        refuse_foreign(reply, "ListObjectsV2", location, "IsTruncated", "Name", "KeyCount", "MaxKeys")
         entries = [
             Entry(
                 item["Key"],
                 item.get("Size"),
-                _bare(item.get("ETag")),
+                bare_etag(item.get("ETag")),
                 _nanoseconds(item.get("LastModified")),
                 item.get("StorageClass"),
             )
@@ -304,7 +288,7 @@ class BotoApi:
         token: str | None = None
         while True:
             reply = self._call("ListBuckets", "list_buckets", Location("s3", "", ""), ContinuationToken=token)
-            _refuse_foreign(reply, "ListBuckets", Location("s3", "", ""), "Buckets", "Owner")
+            refuse_foreign(reply, "ListBuckets", Location("s3", "", ""), "Buckets", "Owner")
             names += [bucket["Name"] for bucket in reply.get("Buckets", [])]
             following = reply.get("ContinuationToken")
             if not following or following == token:
@@ -322,7 +306,7 @@ class BotoApi:
             KeyMarker=key,
             UploadIdMarker=upload_id,
         )
-        _refuse_foreign(reply, "ListMultipartUploads", location, "IsTruncated", "Bucket", "MaxUploads")
+        refuse_foreign(reply, "ListMultipartUploads", location, "IsTruncated", "Bucket", "MaxUploads")
         uploads = [
             UploadEntry(item["Key"], item["UploadId"], _nanoseconds(item.get("Initiated")))
             for item in reply.get("Uploads", [])
@@ -453,25 +437,14 @@ def _parameters(attributes: Attributes) -> dict[str, Any]:
 def _condition(condition: Condition) -> dict[str, Any]:
     if isinstance(condition, Absent):
         return {"IfNoneMatch": "*"}
-    return {"IfMatch": _quoted(condition.identity)} if isinstance(condition, Matches) else {}
+    return {"IfMatch": quoted_etag(condition.identity)} if isinstance(condition, Matches) else {}
 
 
 def _source(source: Source) -> dict[str, Any]:
     where = {"Bucket": source.location.container, "Key": source.location.path}
     if source.version_id is not None:
         where["VersionId"] = source.version_id
-    return {"CopySource": where, "CopySourceIfMatch": _quoted(source.etag)}
-
-
-def _bare(etag: Any) -> str | None:
-    """An ETag without its quotes, a weak one as it is; None for a missing or empty one."""
-    if not isinstance(etag, str):
-        return None
-    return etag if etag.startswith("W/") else etag.strip('"') or None
-
-
-def _quoted(etag: str | None) -> str | None:
-    return etag if etag is None or etag.startswith("W/") else f'"{etag}"'
+    return {"CopySource": where, "CopySourceIfMatch": quoted_etag(source.etag)}
 
 
 def _nanoseconds(time: Any) -> int | None:
@@ -485,31 +458,10 @@ def _nanoseconds(time: Any) -> int | None:
     return calendar.timegm(time.utctimetuple()) * 10**9  # a time without a zone is UTC
 
 
-def _content_range(header: Any) -> tuple[int, int, int | None] | None:
-    """First, last and size of ``bytes 0-9/100``; None where there is no such header."""
-    if not isinstance(header, str) or not header.startswith("bytes "):
-        return None
-    span, _, size = header[6:].partition("/")
-    first, _, last = span.partition("-")
-    if not (first.isdigit() and last.isdigit()):
-        return None
-    return int(first), int(last), int(size) if size.isdigit() else None
-
-
-def _refuse_foreign(reply: Mapping[str, Any], operation: str, location: Location, *fields: str) -> None:
-    """Refuse an answer that has none of the fields that a store gives it, as a gateway's page, or no page at all.
-
-    botocore takes any XML, and none, for an answer with nothing in it; but no store has said that there is nothing.
-    """
-    if not any(field in reply for field in fields):
-        text = f"{operation} was answered with something that is no store's answer"
-        raise storagekit.errors.os_error(errno.EIO, location, text)
-
-
 def _written(reply: Mapping[str, Any], *fields: str) -> Written:
     """What a reply says of the object; it is a store's if it has any of *fields*."""
     by_store = any(reply.get(field) for field in fields)
-    return Written(_bare(reply.get("ETag")), reply.get("VersionId"), by_store=by_store)
+    return Written(bare_etag(reply.get("ETag")), reply.get("VersionId"), by_store=by_store)
 
 
 def _info(reply: Mapping[str, Any], size: int | None) -> Info:
@@ -528,5 +480,5 @@ def _info(reply: Mapping[str, Any], size: int | None) -> Info:
         sse_kms_key_id=reply.get("SSEKMSKeyId"),
     )
     return Info(
-        size, _bare(reply.get("ETag")), _nanoseconds(reply.get("LastModified")), reply.get("VersionId"), attributes
+        size, bare_etag(reply.get("ETag")), _nanoseconds(reply.get("LastModified")), reply.get("VersionId"), attributes
     )

@@ -19,24 +19,22 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from storagekit_s3.options import Connection
+from storagekit_s3.routes import TOTAL_ATTEMPTS
 from storagekit_s3.servers import is_amazon
 
-__all__ = ["make_client"]
+__all__ = ["make_client", "make_session"]
 
 # What read_many has in flight (64), what transfers may run at once (32), and as many again for calls made by the user's
 # threads. A connection beyond that is closed after each request, as with botocore's own default of 10 most would be;
 # one that nobody needs is never opened.
 POOL_CONNECTIONS = 128
-TOTAL_ATTEMPTS = 3
 
 
-def make_client(connection: Connection) -> Any:
-    """A boto3 client for *connection*."""
+def make_session(connection: Connection) -> Any:
+    """A boto3 session for *connection*; it finds and renews the credentials."""
     import boto3
 
-    if connection.ca_bundle is not None and not os.path.exists(connection.ca_bundle):
-        raise ValueError(f"the option ca_bundle names no file: {connection.ca_bundle}")
-    session = boto3.session.Session(
+    session: Any = boto3.session.Session(
         profile_name=connection.profile,
         region_name=connection.region_name,
         aws_access_key_id=connection.aws_access_key_id,
@@ -44,6 +42,14 @@ def make_client(connection: Connection) -> Any:
         aws_session_token=connection.aws_session_token,
     )
     session._session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+    return session
+
+
+def make_client(connection: Connection, session: Any = None) -> Any:
+    """A boto3 client for *connection*, of *session* if there is one already."""
+    if connection.ca_bundle is not None and not os.path.exists(connection.ca_bundle):
+        raise ValueError(f"the option ca_bundle names no file: {connection.ca_bundle}")
+    session = session or make_session(connection)
     if connection.endpoint_url is not None:
         return _create(session, connection, custom=not is_amazon(connection.endpoint_url))
     client = _create(session, connection, custom=False)

@@ -1,6 +1,6 @@
 """Which client serves a request.
 
-Making a client takes a tenth of a second and parses megabytes of JSON, so there is one per process and
+Making a client may take a tenth of a second and parse megabytes of JSON, so there is one per process and
 set of connection options, made under a lock and kept. The environment variables that boto3 looks at
 are part of the key, so that a change of ``AWS_PROFILE`` or ``AWS_ENDPOINT_URL`` is noticed.
 """
@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from storagekit.location import Location
 from storagekit_s3.api import Api
 from storagekit_s3.options import Connection
 
-__all__ = ["Clients"]
+__all__ = ["Client", "Clients"]
 
 # What boto3 reads from the environment and a running program is likely to change.
 _VARIABLES = (
@@ -34,25 +35,35 @@ _VARIABLES = (
 )
 
 
+class Client(Protocol):
+    """What serves the requests with one set of connection options."""
+
+    def api(self, location: Location) -> Api:
+        """The port for a location's bucket; *location* is named in the error if there can be none."""
+
+    def close(self) -> None:
+        """Let go of the connections."""
+
+
 class Clients:
     """The clients of one driver: made on demand, kept until the end, and never used across a fork."""
 
-    def __init__(self, make: Callable[[Connection, Location], Api]) -> None:
+    def __init__(self, make: Callable[[Connection], Client]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._clients: dict[object, Api] = {}
+        self._clients: dict[object, Client] = {}
         self._inherited: list[object] = []
 
     def get(self, connection: Connection, location: Location) -> Api:
-        """The client for *connection* in this process; *location* is named in the error if there can be none."""
+        """The port for *connection* in this process; *location* is named in the error if there can be none."""
         key = (os.getpid(), connection, *map(os.environ.get, _VARIABLES))
         client = self._clients.get(key)
         if client is None:
             with self._lock:
                 client = self._clients.get(key)
                 if client is None:
-                    client = self._clients[key] = self._make(connection, location)
-        return client
+                    client = self._clients[key] = self._make(connection)
+        return client.api(location)
 
     def reset_after_fork(self) -> None:
         """Forget the parent's clients and lock. The clients are kept alive: ending them would touch shared sockets."""

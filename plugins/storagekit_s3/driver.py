@@ -17,7 +17,7 @@ from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
 from storagekit_s3 import copying, deleting, listing, reading, writing
 from storagekit_s3.api import Api
-from storagekit_s3.clients import Clients
+from storagekit_s3.clients import Client, Clients
 from storagekit_s3.conditions import learn_profile
 from storagekit_s3.options import KNOWN_OPTIONS, Connection, S3Options
 from storagekit_s3.options import parse as parse_options
@@ -36,16 +36,16 @@ MAX_PRESIGN_SECONDS = 7 * 24 * 3600
 DIRECTORY_BUCKET = "--x-s3"
 
 
-def _connect(connection: Connection, location: Location) -> Api:
-    from storagekit_s3.boto import connect
+def _connect(connection: Connection) -> Client:
+    from storagekit_s3.transports import Transports  # with the modules of HTTP, which a program may never need
 
-    return connect(connection, location)
+    return Transports(connection)
 
 
 class S3Driver:
     """Amazon S3, and the servers that speak its protocol."""
 
-    def __init__(self, connect: Callable[[Connection, Location], Api] = _connect) -> None:
+    def __init__(self, connect: Callable[[Connection], Client] = _connect) -> None:
         self._clients = Clients(connect)
 
     @hookimpl

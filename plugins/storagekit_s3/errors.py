@@ -18,8 +18,6 @@ Choices that are not obvious:
 from __future__ import annotations
 
 import errno
-import socket
-import ssl
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -27,15 +25,21 @@ from storagekit import errors
 from storagekit.location import Location
 
 __all__ = [
+    "BadHeaderError",
     "Doubt",
+    "StoreError",
+    "check_deleted",
     "client_error",
     "doubt_of",
     "is_bad_header",
+    "is_cut",
     "is_unsent",
+    "is_untrusted",
     "reply_error",
     "status_doubt",
     "status_of",
     "store_code_of",
+    "store_error",
 ]
 
 # Which permission an operation needs, for the hint in a PermissionError.
@@ -128,11 +132,12 @@ _CUT = {
     "ResponseStreamingError",
     "ProtocolError",
     "HTTPClientError",
+    "CutReplyError",
 }
 
 
 # Exceptions of a client library before anything was sent.
-_UNSENT = {"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError"}
+_UNSENT = {"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError", "UnsentError", "BadHeaderError"}
 # Reasons of a TLS handshake that failed. Any other failure of TLS, such as an early end, may come after the request.
 _HANDSHAKE = {
     "CERTIFICATE_VERIFY_FAILED",
@@ -163,6 +168,24 @@ _NETWORK_ERRNO = {
     errno.ENFILE,
     errno.ENOBUFS,
 }
+
+
+class StoreError(Exception):
+    """What the store said of a failure: its code, the status, its message and the id of the request."""
+
+    def __str__(self) -> str:
+        code, status, message, request_id = self.args
+        return f"{code} (status {status}, request id {request_id}): {message}"
+
+
+def store_error(code: str, status: int, message: str, request_id: str | None) -> StoreError:
+    """The cause of a ``reply_error`` where there is no exception of a client library."""
+    return StoreError(code, status, "" if code in _CREDENTIALS else message, request_id)
+
+
+class BadHeaderError(Exception):
+    """A header cannot be sent as it is. It says no more, because the header may be a secret."""
+
 
 Doubt: TypeAlias = Literal["lost", "failed"] | None
 """What is not known of a change whose request failed. ``"lost"``: the answer to an attempt never came, so it may
@@ -227,6 +250,17 @@ def _reply_error(operation: str, location: Location, code: str, status: int, mes
     return errors.os_error(errno.EIO, location, f"{operation} failed with status {status} ({said})")
 
 
+def check_deleted(status: int, location: Location) -> None:
+    """Raise where a delete was answered with another success than its own.
+
+    That is 204 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html). What else is no refusal may
+    be a gateway's page, so a look has to tell.
+    """
+    if status != 204:
+        text = "that is no store's answer"
+        raise reply_error("DeleteObject", location, code=str(status), status=status, message=text, doubt="failed")
+
+
 def client_error(error: BaseException, operation: str, location: Location, doubt: Doubt = None) -> OSError:
     """The error for a request that got no reply, or whose body broke off; *error* is the client library's exception."""
     mapped = errors.describe(_client_error(error, operation, location))
@@ -238,18 +272,18 @@ def _client_error(error: BaseException, operation: str, location: Location) -> O
     if is_bad_header(error):
         text = "a credential or an option holds characters that no header of a request can have, such as a line end"
         return errors.invalid(location, text)
-    names = {base.__name__ for base in type(error).__mro__}
+    names = _names(error)
     for name, (number, advice) in _SETUP_ERRNO.items():
         if name in names:
             return errors.os_error(number, location, hint=advice)
     chain = list(_causes(error))
-    if any(isinstance(cause, ssl.SSLError) for cause in chain) or "SSLError" in names:
-        reason = next((str(getattr(c, "reason", None) or c) for c in chain if isinstance(c, ssl.SSLError)), str(error))
+    if failures := [cause for cause in chain if "SSLError" in _names(cause)]:
+        reason = next((r for f in failures if isinstance(r := getattr(f, "reason", None), str)), str(failures[0]))
         hint = "the option ca_bundle names the certificates to trust"
         return errors.os_error(errno.EPROTO, location, f"TLS to the store failed ({reason})", hint=hint)
     if names & _TIMEOUTS or any(isinstance(cause, TimeoutError) for cause in chain):
         return errors.os_error(errno.ETIMEDOUT, location, f"{operation} got no answer in time")
-    if any(isinstance(cause, socket.gaierror) for cause in chain):
+    if any("gaierror" in _names(cause) for cause in chain):
         return errors.os_error(
             errno.EHOSTUNREACH, location, "The endpoint's host name was not found", hint="see endpoint_url"
         )
@@ -258,6 +292,8 @@ def _client_error(error: BaseException, operation: str, location: Location) -> O
             refused = cause.errno == errno.ECONNREFUSED
             question = "is endpoint_url right, and the server running?" if refused else None
             return errors.os_error(cause.errno, location, hint=question)
+    if "MalformedReplyError" in names:
+        return errors.os_error(errno.EIO, location, f"{operation} was answered with no HTTP: {error}")
     for cause in chain:
         if isinstance(cause, OSError) and cause.filename is not None:
             return _local_error(cause, operation, location)
@@ -282,6 +318,11 @@ def _modules(error: BaseException) -> Iterator[str]:
     while trace is not None:
         yield str(trace.tb_frame.f_globals.get("__name__", ""))
         trace = trace.tb_next
+
+
+def _names(error: BaseException) -> set[str]:
+    """The names of an exception's classes."""
+    return {base.__name__ for base in type(error).__mro__}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -319,19 +360,28 @@ def doubt_of(error: OSError) -> Doubt:
 
 def is_unsent(error: BaseException) -> bool:
     """Whether a client library's exception says that no byte of the request has left."""
-    names = {base.__name__ for base in type(error).__mro__}
+    names = _names(error)
     if names & _UNSENT or is_bad_header(error):
         return True
     if "SSLError" not in names:
         return False
-    failures = [cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)]
-    return any(
-        isinstance(f, ssl.SSLCertVerificationError) or getattr(f, "reason", None) in _HANDSHAKE for f in failures
-    )
+    return is_untrusted(error) or any(getattr(cause, "reason", None) in _HANDSHAKE for cause in _causes(error))
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Whether the server's certificate was refused, which another attempt does not change."""
+    return any("SSLCertVerificationError" in _names(cause) for cause in _causes(error))
+
+
+def is_cut(error: BaseException) -> bool:
+    """Whether the other side has ended the connection."""
+    return bool(_names(error) & {"ConnectionError", "CutReplyError", "SSLEOFError", "SSLZeroReturnError"})
 
 
 def is_bad_header(error: BaseException) -> bool:
     """Whether a header could not be sent as it is. Such an exception quotes the header, which may be a secret."""
+    if isinstance(error, BadHeaderError):
+        return True
     if type(error).__name__ != "HTTPClientError":
         return False
     return any(

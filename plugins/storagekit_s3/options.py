@@ -44,6 +44,9 @@ KNOWN_OPTIONS = (
     Option("ca_bundle", "the file of certificates to trust, in PEM format"),
     Option("connect_timeout", "seconds to wait for a connection (5)"),
     Option("read_timeout", "seconds to wait for the next bytes of an answer (60)"),
+    Option(
+        "transport", "'wire': speak to the server without boto3, or fail; 'boto3': through boto3. The best if not given"
+    ),
     Option("server", f"what kind of server this is, where it cannot be told: {', '.join(sorted(PROFILES))}"),
     Option("conditional_writes", "'trust' the server to decide them, or accept the 'race' between check and write"),
     Option("version_id", "the version of the object to read or to copy from"),
@@ -78,6 +81,7 @@ class Connection:
     # A dead endpoint is to fail in seconds; a reply may be slow where the server works hard (a long Complete).
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
+    transport: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ _HEADER = "is sent as a header: it must be printable ASCII without spaces at its
 _CHOICES = {
     "addressing_style": ("path", "virtual", "auto"),
     "conditional_writes": ("trust", "race"),
+    "transport": ("wire", "boto3"),
     "server": tuple(sorted(PROFILES)),
 }
 

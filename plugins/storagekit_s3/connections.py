@@ -1,0 +1,469 @@
+"""Connections: HTTP/1.1 over kept sockets, as much of it as S3 speaks.
+
+A request goes out as one head and perhaps one buffer. Its reply is read head first, into a small buffer that belongs to
+the connection; what follows of the body is received straight into the place where its reader wants it. The standard
+library's client parses every head as if it were a mail, and copies each body once more: five times the processor time
+for a small object, half as much again for a large one.
+
+*Waiting.* A plain socket waits in the kernel (``SO_RCVTIMEO``), for all the bytes that were asked for
+(``MSG_WAITALL``). So a piece of a megabyte is one call without the interpreter's lock, and not sixty that each queue up
+for it. A TLS socket has to wait in Python, which takes its records one by one in any case.
+
+*Keeping.* A connection whose reply was read to its end waits in a pool for the next request; the latest is taken first,
+so that those that a burst has left over grow old and are closed. The server may have closed one meanwhile: what is
+readable while nobody asked is not used again. It may also close at just this moment: then nothing of an answer comes,
+which ``Exchange.stale`` tells.
+
+*Fork.* A child has the same sockets as its parent. It uses none of them and ends none; they are left where they are.
+
+Errors here are Python's own (``OSError``, ``ssl.SSLError``) and three of this module's, which ``errors`` translates.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["Address", "Connection", "CutReplyError", "MalformedReplyError", "Pool", "Reply", "UnsentError", "read_all"]
+
+# A head of S3 has about half a KiB, with user metadata at most a few more; and a small object comes along with it.
+BUFFER = 64 * 1024
+# The largest answer that is a document is a page of 1,000 keys of 1,024 bytes, each byte written as "%XX": 3 MiB.
+MOST_DOCUMENT = 16 * 1024 * 1024
+# Interim replies ("100 Continue") before the one that counts.
+MOST_INTERIM = 8
+# A body below this is joined to its head: one packet, and one TLS record, instead of two.
+JOINED = 16 * 1024
+
+# S3 closes what is idle for some seconds; most other servers for a minute.
+IDLE_SECONDS = 30.0
+# As many as read_many has in flight (64) and twice what transfers may run at once (32).
+MOST_IDLE = 128
+
+# The kernel's time-outs are known to work so where time_t is as wide as a long.
+_KERNEL_WAITS = sys.platform in ("linux", "darwin") and struct.calcsize("l") == 8
+
+
+class UnsentError(Exception):
+    """No connection could be made, so not a byte of the request has left; the cause says why."""
+
+
+class MalformedReplyError(Exception):
+    """What was answered is no HTTP."""
+
+
+class CutReplyError(Exception):
+    """The connection ended before the reply did."""
+
+
+class Address:
+    """Where connections go, and how."""
+
+    __slots__ = ("connect_timeout", "context", "host", "port", "read_timeout")
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: Callable[[], ssl.SSLContext] | None,
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.context = context
+        """Makes the context for TLS, once; None for plain HTTP."""
+        self.connect_timeout = connect_timeout
+        """Seconds, each way: for the connection, and for TLS to be agreed on."""
+        self.read_timeout = read_timeout
+        """Seconds without a byte coming, or going."""
+
+    def connect(self) -> Connection:
+        """A new connection; ``UnsentError``."""
+        try:
+            plain = socket.create_connection((self.host, self.port), self.connect_timeout)
+        except OSError as error:
+            raise UnsentError(f"no connection to {self.host}:{self.port}") from error
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.context is not None:
+                secure = self.context().wrap_socket(plain, server_hostname=self.host)
+                secure.settimeout(self.read_timeout)
+                return Connection(secure, waits=False)
+            if not _KERNEL_WAITS:
+                plain.settimeout(self.read_timeout)
+                return Connection(plain, waits=False)
+            plain.settimeout(None)
+            seconds, rest = divmod(self.read_timeout, 1)
+            limit = struct.pack("ll", int(seconds), int(rest * 1e6))
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            return Connection(plain, waits=True)
+        except OSError as error:
+            plain.close()
+            raise UnsentError(f"no TLS with {self.host}:{self.port}") from error
+
+
+class Connection:
+    """One socket, and what was received of the next reply. Used by one thread at a time."""
+
+    __slots__ = ("_buffer", "_end", "_flags", "_start", "_view", "idle_since", "socket", "used", "waits")
+
+    def __init__(self, connected: socket.socket, *, waits: bool) -> None:
+        self.socket = connected
+        self.waits = waits
+        """True where receiving waits for all that was asked for."""
+        self.used = False
+        """True once it has served a request."""
+        self.idle_since = 0.0
+        self._flags = socket.MSG_WAITALL if waits else 0
+        self._buffer = bytearray(BUFFER)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+
+    def send(self, head: bytes, body: bytes | bytearray | memoryview) -> None:
+        """Send a request."""
+        try:
+            if not body:
+                self.socket.sendall(head)
+            elif len(body) <= JOINED:
+                self.socket.sendall(b"".join((head, body)))
+            else:
+                self.socket.sendall(head)
+                self.socket.sendall(body)
+        except BlockingIOError:
+            raise TimeoutError(errno.ETIMEDOUT, "the request could not be sent in time") from None
+
+    def receive(self) -> Reply:
+        """The head of the reply. Raises ``CutReplyError`` where the connection ends before."""
+        for _ in range(MOST_INTERIM):
+            status, version, headers = self._head()
+            if status >= 200:
+                return Reply(self, status, headers, keep=version == "1.1")
+        raise MalformedReplyError("interim replies without end")
+
+    def _head(self) -> tuple[int, str, dict[str, str]]:
+        buffer = self._buffer
+        if self._start == self._end:
+            self._start = self._end = 0
+        searched = self._start
+        while (stop := buffer.find(b"\r\n\r\n", searched, self._end)) < 0:
+            searched = max(self._start, self._end - 3)
+            if self._end == BUFFER:
+                if self._start == 0:
+                    raise MalformedReplyError(f"a head of more than {BUFFER} bytes")
+                searched -= self._start
+                self._make_room()
+            if not self._fill():
+                raise CutReplyError("the connection was closed before an answer came")
+        text = str(self._view[self._start : stop], "latin-1")
+        self._start = stop + 4
+        return _parse(text)
+
+    def _make_room(self) -> None:
+        left = self._end - self._start
+        self._buffer[:left] = self._buffer[self._start : self._end]
+        self._start, self._end = 0, left
+
+    def _fill(self) -> int:
+        """Receive something behind what is in the buffer; 0 at the end of the connection."""
+        count = self._into(self._view[self._end :], 0)
+        self._end += count
+        return count
+
+    def _into(self, view: memoryview, flags: int) -> int:
+        try:
+            return self.socket.recv_into(view, 0, flags)
+        except BlockingIOError:
+            raise TimeoutError(errno.ETIMEDOUT, "no byte came in time") from None
+
+    def readinto(self, view: memoryview) -> int:
+        """Receive into *view*: all of it where that is possible; at the end of the connection 0."""
+        ready = self._end - self._start
+        if ready:
+            count = min(ready, len(view))
+            view[:count] = self._view[self._start : self._start + count]
+            self._start += count
+            if count == len(view):
+                return count
+        else:
+            count = 0
+        try:
+            while count < len(view):
+                received = self._into(view[count:] if count else view, self._flags)
+                if not received:
+                    break
+                count += received
+        except Exception:
+            if not count:
+                raise  # else what came is given out, and the error comes again with the next call
+        return count
+
+    def line(self) -> bytes:
+        """A line, without its end, of those between chunks."""
+        while (stop := self._buffer.find(b"\r\n", self._start, self._end)) < 0:
+            if self._end - self._start > 1024:
+                raise MalformedReplyError("a line between two chunks has no end")
+            if self._end == BUFFER or self._start == self._end:
+                self._make_room()
+            if not self._fill():
+                raise CutReplyError("the connection was closed between two chunks")
+        line = bytes(self._view[self._start : stop])
+        self._start = stop + 2
+        return line
+
+    def buffered(self) -> int:
+        """How many bytes were received and not read."""
+        return self._end - self._start
+
+    def is_quiet(self) -> bool:
+        """True where nothing has come that nobody asked for: as a rule that is the end of the connection."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """End it; never raises."""
+        try:
+            self.socket.close()
+        except OSError:
+            pass  # it had ended already
+
+
+def _parse(text: str) -> tuple[int, str, dict[str, str]]:
+    """Status, version and headers (names in lower case) of a head."""
+    first, *lines = text.split("\r\n")
+    protocol, _, rest = first.partition(" ")
+    name, _, version = protocol.partition("/")
+    status = rest[:3]
+    if (
+        name != "HTTP"
+        or not version.startswith("1.")
+        or not (status.isascii() and status.isdigit() and len(status) == 3)
+    ):
+        raise MalformedReplyError("the answer does not begin as one of HTTP/1.1 does")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise MalformedReplyError("a line of the head is no header")
+        name, value = name.strip().lower(), value.strip()
+        if name in headers and name in ("content-length", "content-range", "transfer-encoding"):
+            if headers[name] != value:
+                raise MalformedReplyError(f"two different headers {name}")
+        elif name in headers:
+            value = f"{headers[name]}, {value}"
+        headers[name] = value
+    return int(status), version, headers
+
+
+class Reply:
+    """A reply whose head was read; its body is read through ``readinto``, by one thread."""
+
+    __slots__ = ("_chunked", "_connection", "_keep", "_left", "_pool", "_process", "headers", "status")
+
+    def __init__(self, connection: Connection, status: int, headers: Mapping[str, str], *, keep: bool) -> None:
+        self.status = status
+        self.headers = headers
+        """Names in lower case."""
+        self._connection: Connection | None = connection
+        self._pool: Pool | None = None
+        self._process = os.getpid()
+        closing = headers.get("connection", "").lower()
+        self._keep = "close" not in closing if keep else "keep-alive" in closing
+        self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        self._left: int | None = None
+        """Bytes up to the end of the body, or of the chunk; None where the end of the connection tells."""
+        length = headers.get("content-length")
+        if self._chunked or status in (204, 304):
+            self._left = 0
+            self._chunked = self._chunked and status not in (204, 304)
+        elif length is not None:
+            if not (length.isascii() and length.isdigit()):
+                raise MalformedReplyError("a length that is no number")
+            self._left = int(length)
+        else:
+            self._keep = False
+
+    def without_body(self) -> None:
+        """It is the reply to a HEAD, whatever its headers say."""
+        self._left, self._chunked = 0, False
+
+    def close_after(self) -> None:
+        """The connection is of no further use."""
+        self._keep = False
+
+    def return_to(self, pool: Pool) -> None:
+        """Where the connection goes when the body has been read."""
+        self._pool = pool
+
+    @property
+    def announced(self) -> int:
+        """How many bytes may be left of the body, 0 at its end; a lot where only its end will tell."""
+        if self._connection is None:
+            return 0
+        return MOST_DOCUMENT if self._left is None or self._chunked else self._left
+
+    @property
+    def inherited(self) -> bool:
+        """True in a forked child of the process that made the request."""
+        return self._process != os.getpid()
+
+    def readinto(self, view: memoryview, /) -> int:
+        """Fill the start of *view*; how many bytes, 0 at the end. ``CutReplyError`` where that comes too early."""
+        connection = self._connection
+        if connection is None or not len(view):
+            return 0
+        if self._left == 0 and not (self._chunked and self._next_chunk(connection)):
+            self._finish()
+            return 0
+        left = self._left
+        try:
+            count = connection.readinto(view if left is None or len(view) <= left else view[:left])
+        except BaseException:  # an interrupt too: nobody knows how far it had come
+            self._abandon()
+            raise
+        if left is None:
+            if not count:
+                self._finish()
+            return count
+        if not count:
+            self._abandon()
+            raise CutReplyError("the connection was closed before the end of the body")
+        self._left = left - count
+        if self._left == 0:
+            if self._chunked:
+                if connection.line():
+                    raise MalformedReplyError("a chunk is longer than it says")
+            else:
+                self._finish()
+        return count
+
+    def _next_chunk(self, connection: Connection) -> bool:
+        """Read the line before a chunk; False at the last, which is empty."""
+        size = connection.line().partition(b";")[0].strip()
+        try:
+            self._left = int(size, 16)
+        except ValueError:
+            raise MalformedReplyError("the length of a chunk is no number") from None
+        if self._left < 0:
+            raise MalformedReplyError("the length of a chunk is negative")
+        if self._left == 0:
+            while connection.line():
+                pass  # trailers, which say nothing that is needed
+            self._chunked = False
+        return self._left > 0
+
+    def _finish(self) -> None:
+        """The body is at its end: give the connection back, or close it."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._keep and self._pool is not None and not connection.buffered():
+            self._pool.give(connection)
+        else:
+            connection.close()
+
+    def _abandon(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Let go of the connection: kept if what is left of the body has come already, else closed. Never raises."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self.inherited:
+            _inherited.append(connection)
+            self._connection = None
+        elif self._left is not None and not self._chunked and self._left == connection.buffered():
+            scrap = memoryview(bytearray(self._left))
+            connection.readinto(scrap)
+            self._finish()
+        else:
+            self._abandon()
+
+
+# Connections with a reply that was being read at a fork, in the child. They are kept, because their end would be that
+# of the parent's TLS.
+_inherited: list[Connection] = []
+
+
+def read_all(reply: Reply, most: int = MOST_DOCUMENT) -> bytes:
+    """The whole body of a reply that is a document; ``MalformedReplyError`` where that is longer than any."""
+    data = b""
+    while (room := min(reply.announced, BUFFER)) and (piece := _read(reply, room)):
+        data += piece
+        if len(data) > most:
+            reply.close()
+            raise MalformedReplyError(f"an answer of more than {most} bytes")
+    reply.close()
+    return data
+
+
+def _read(reply: Reply, room: int) -> bytes:
+    piece = bytearray(room)
+    count = reply.readinto(memoryview(piece))
+    return bytes(piece) if count == room else bytes(memoryview(piece)[:count])
+
+
+class Pool:
+    """Connections to one address that wait for their next request; many threads take and give."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.server: str | None = None
+        """The ``Server`` header of the latest reply, empty where it has none; None before the first."""
+        # By process. A parent's stay where they are in its child, unused.
+        self._idle: dict[int, deque[Connection]] = {}
+        self._closed = False
+
+    def take(self) -> Connection | None:
+        """The connection that was used last, and is still good; None where there is none."""
+        idle = self._idle.get(os.getpid())
+        while idle:
+            try:
+                connection = idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if connection.is_quiet():
+                return connection
+            connection.close()
+        return None
+
+    def give(self, connection: Connection) -> None:
+        """Keep a connection whose reply was read to its end."""
+        if self._closed:
+            connection.close()
+            return
+        idle = self._idle.get(os.getpid())
+        if idle is None:
+            idle = self._idle.setdefault(os.getpid(), deque())
+        connection.used = True
+        now = connection.idle_since = time.monotonic()
+        idle.append(connection)
+        try:
+            while len(idle) > MOST_IDLE or now - idle[0].idle_since > IDLE_SECONDS:
+                idle.popleft().close()
+        except IndexError:
+            pass  # other threads have taken them
+
+    def close(self) -> None:
+        """Close those of this process, and keep none any more."""
+        self._closed = True
+        idle = self._idle.pop(os.getpid(), None)
+        while idle:
+            idle.pop().close()

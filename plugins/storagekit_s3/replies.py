@@ -1,0 +1,63 @@
+"""Replies: what the words in S3's answers mean, for every implementation of the port."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping
+
+from storagekit import errors
+from storagekit.location import Location
+from storagekit_s3.errors import reply_error
+
+__all__ = ["bare_etag", "batch_failures", "content_range", "quoted_etag", "refuse_foreign"]
+
+
+def bare_etag(etag: object) -> str | None:
+    """An ETag without its quotes, a weak one as it is; None for a missing or empty one."""
+    if not isinstance(etag, str):
+        return None
+    return etag if etag.startswith("W/") else etag.strip('"') or None
+
+
+def quoted_etag(etag: str | None) -> str | None:
+    """An ETag as it is sent."""
+    return etag if etag is None or etag.startswith("W/") else f'"{etag}"'
+
+
+def content_range(header: object) -> tuple[int, int, int | None] | None:
+    """First, last and size of ``bytes 0-9/100``; None where there is no such header."""
+    if not isinstance(header, str) or not header.startswith("bytes "):
+        return None
+    span, _, size = header[6:].partition("/")
+    first, _, last = span.partition("-")
+    if not (first.isdigit() and last.isdigit()):
+        return None
+    return int(first), int(last), int(size) if size.isdigit() else None
+
+
+def refuse_foreign(found: Iterable[str], operation: str, location: Location, *fields: str) -> None:
+    """Refuse an answer that has none of the *fields* that a store gives it, as a gateway's page, or no page at all.
+
+    An answer with nothing in it would read as "there is nothing"; but no store has said so.
+    """
+    if not any(field in found for field in fields):
+        text = f"{operation} was answered with something that is no store's answer"
+        raise errors.os_error(errno.EIO, location, text)
+
+
+# The entries of a batch have codes of their own, but no status.
+_STATUS_OF_CODE = {"AccessDenied": 403, "InternalError": 500, "SlowDown": 503}
+
+
+def batch_failures(
+    entries: Iterable[Mapping[str, str]], wanted: Mapping[str, Location], bucket: Location
+) -> list[tuple[Location, OSError]]:
+    """The errors in the answer to a DeleteObjects of the *wanted* keys."""
+    failed = []
+    for entry in entries:
+        key = entry.get("Key", "")
+        location = wanted.get(key, Location(bucket.scheme, bucket.container, key))
+        code, message = entry.get("Code", "unknown"), entry.get("Message", "")
+        status = _STATUS_OF_CODE.get(code, 400)
+        failed.append((location, reply_error("DeleteObjects", location, code=code, status=status, message=message)))
+    return failed

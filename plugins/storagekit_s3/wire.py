@@ -1,0 +1,413 @@
+"""The port, implemented on the wire: requests of our own, for one bucket.
+
+botocore spends a millisecond of processor time on a request and a tenth of a second on a page of a listing, most of it
+on what a caller of this port does not need. Here an operation is its headers and its query, written down; signing,
+sending and retrying are ``exchanges``'. Operations have the names of the API reference
+(https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html).
+
+*Integrity.* Over plain HTTP the hash of an upload is signed. Over https TLS guards it, and ``UNSIGNED-PAYLOAD`` stands
+for the hash. Where the server is known to compare checksums (``Route.checksums``), a CRC-32 goes along in a header: the
+whole part is at hand before it is sent, so there is no need for a trailer behind it, nor for its framing.
+
+The few operations that nobody is in a hurry for (presigning, listing buckets and uploads) are boto3's.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+from xml.sax.saxutils import escape
+
+import storagekit.errors
+from storagekit.driver import Absent, Condition, Matches
+from storagekit.location import Location
+from storagekit_s3 import errors
+from storagekit_s3.api import (
+    Api,
+    Attributes,
+    Entry,
+    Info,
+    Page,
+    PartList,
+    RangeReply,
+    Source,
+    UploadPage,
+    Written,
+)
+from storagekit_s3.connections import Reply
+from storagekit_s3.exchanges import Caller, Request
+from storagekit_s3.replies import bare_etag, batch_failures, content_range, quoted_etag, refuse_foreign
+from storagekit_s3.signing import UNSIGNED_PAYLOAD, encode_path, encode_query, payload_hash
+
+__all__ = ["WireApi"]
+
+# The fields of Attributes, and the headers that they are sent and answered in.
+_HEADERS = {
+    "content_type": "content-type",
+    "cache_control": "cache-control",
+    "content_disposition": "content-disposition",
+    "content_encoding": "content-encoding",
+    "content_language": "content-language",
+    "expires": "expires",
+    "website_redirect_location": "x-amz-website-redirect-location",
+    "storage_class": "x-amz-storage-class",
+    "server_side_encryption": "x-amz-server-side-encryption",
+    "sse_kms_key_id": "x-amz-server-side-encryption-aws-kms-key-id",
+    "acl": "x-amz-acl",
+}
+_METADATA = "x-amz-meta-"
+
+
+class WireApi:
+    """``Api`` over connections of our own, for one bucket."""
+
+    def __init__(self, caller: Caller, boto: Callable[[], Api]) -> None:
+        """*boto* gives the port over boto3, for what is left to it."""
+        self._caller = caller
+        self._boto = boto
+
+    @property
+    def endpoint(self) -> str:
+        return self._caller.way.route.endpoint
+
+    @property
+    def server(self) -> str | None:
+        return self._caller.way.pool.server
+
+    def get(
+        self, location: Location, start: int, stop: int, *, etag: str | None = None, version_id: str | None = None
+    ) -> RangeReply:
+        headers = {"range": f"bytes={start}-{stop - 1}"}
+        if etag is not None:
+            headers["if-match"] = _sent(etag)
+        reply = self._caller.open(_request("GetObject", "GET", location, _version(version_id), headers))
+        body = _Body(reply, location)
+        try:
+            length = _number(reply.headers.get("content-length"), location)
+            # Some servers answer a range with status 200: the header counts, not the status.
+            span = content_range(reply.headers.get("content-range"))
+            if span is None:
+                return RangeReply(_info(reply, length), 0, length or 0, body)
+            first, last, size = span
+            return RangeReply(_info(reply, size), first, last + 1, body)
+        except BaseException:
+            body.close()
+            raise
+
+    def head(self, location: Location, *, version_id: str | None = None) -> Info:
+        reply, _ = self._caller.call(_request("HeadObject", "HEAD", location, _version(version_id)))
+        return _info(reply, _number(reply.headers.get("content-length"), location))
+
+    def head_bucket(self, location: Location) -> None:
+        self._caller.call(Request("HeadBucket", location, "HEAD"))
+
+    def put(
+        self, location: Location, body: bytes | bytearray, attributes: Attributes, condition: Condition = None
+    ) -> Written:
+        headers = _attributes(attributes) | _condition(condition)
+        reply, _ = self._caller.call(self._upload("PutObject", location, {}, headers, body))
+        etag = bare_etag(reply.headers.get("etag"))
+        return Written(etag, reply.headers.get("x-amz-version-id"), by_store=etag is not None)
+
+    def create_upload(self, location: Location, attributes: Attributes) -> str:
+        headers = _attributes(attributes)
+        _, document = self._caller.call(_request("CreateMultipartUpload", "POST", location, {"uploads": ""}, headers))
+        upload_id = document.fields.get("UploadId")
+        if not upload_id:
+            text = "The server began an upload without giving its id"
+            raise storagekit.errors.os_error(errno.EIO, location, text)
+        return upload_id
+
+    def put_part(self, location: Location, upload_id: str, number: int, body: bytes | bytearray) -> str | None:
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        reply, _ = self._caller.call(self._upload("UploadPart", location, query, {}, body))
+        return bare_etag(reply.headers.get("etag"))
+
+    def copy_part(
+        self, location: Location, upload_id: str, number: int, source: Source, span: tuple[int, int] | None
+    ) -> str | None:
+        headers = _source(source)
+        if span is not None:
+            headers["x-amz-copy-source-range"] = f"bytes={span[0]}-{span[1] - 1}"
+        request = _request(
+            "UploadPartCopy", "PUT", location, {"partNumber": str(number), "uploadId": upload_id}, headers
+        )
+        request.may_fail_late = True
+        _, document = self._caller.call(request)
+        return bare_etag(document.fields.get("ETag"))
+
+    def complete_upload(
+        self, location: Location, upload_id: str, parts: PartList, condition: Condition = None
+    ) -> Written:
+        listed = "".join(
+            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(_sent(part.etag))}</ETag></Part>"
+            for part in parts
+        )
+        body = f'<CompleteMultipartUpload xmlns="{_NAMESPACE}">{listed}</CompleteMultipartUpload>'.encode()
+        request = _request(
+            "CompleteMultipartUpload", "POST", location, {"uploadId": upload_id}, _condition(condition), body
+        )
+        request.may_fail_late = True
+        reply, document = self._caller.call(request)
+        # Ceph 16 leaves the ETag out and names the object all the same.
+        by_store = any(document.fields.get(name) for name in ("ETag", "Key", "Location"))
+        version = reply.headers.get("x-amz-version-id")
+        return Written(bare_etag(document.fields.get("ETag")), version, by_store=by_store)
+
+    def abort_upload(self, location: Location, upload_id: str) -> None:
+        self._caller.call(_request("AbortMultipartUpload", "DELETE", location, {"uploadId": upload_id}))
+
+    def copy(self, location: Location, source: Source, attributes: Attributes, *, replace: bool) -> Written:
+        headers = _source(source) | _attributes(attributes)
+        headers["x-amz-metadata-directive"] = "REPLACE" if replace else "COPY"
+        request = _request("CopyObject", "PUT", location, {}, headers)
+        request.may_fail_late = True
+        reply, document = self._caller.call(request)
+        etag, modified = bare_etag(document.fields.get("ETag")), _listed_time(document.fields.get("LastModified"))
+        return Written(etag, reply.headers.get("x-amz-version-id"), modified, by_store=bool(document.fields))
+
+    def delete(self, location: Location, condition: Condition = None) -> None:
+        reply, _ = self._caller.call(_request("DeleteObject", "DELETE", location, {}, _condition(condition)))
+        errors.check_deleted(reply.status, location)
+
+    def delete_many(self, locations: Sequence[Location]) -> Sequence[tuple[Location, OSError]]:
+        wanted = {location.path: location for location in locations}
+        bucket = Location(locations[0].scheme, locations[0].container, "")
+        keys = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in wanted)
+        body = f'<Delete xmlns="{_NAMESPACE}">{keys}<Quiet>false</Quiet></Delete>'.encode()
+        # The one operation that S3 does not take without a checksum; of old it was this one, which all servers know.
+        headers = {"content-md5": _md5(body), **_checksum(body)}
+        request = Request(
+            "DeleteObjects", bucket, "POST", "", encode_query({"delete": ""}), headers, body, payload_hash(body)
+        )
+        _, document = self._caller.call(request)
+        # Each key is in the answer, removed or not: an empty one would not tell a store's from a gateway's.
+        refuse_foreign({name for name, _ in document.records}, "DeleteObjects", locations[0], "Deleted", "Error")
+        return batch_failures(document.of("Error"), wanted, bucket)
+
+    def list_page(
+        self, location: Location, prefix: str, *, delimited: bool, limit: int, start_after: str, token: str | None
+    ) -> Page:
+        query = {"list-type": "2", "prefix": prefix, "max-keys": str(limit), "encoding-type": "url"}
+        if delimited:
+            query["delimiter"] = "/"
+        if start_after:
+            query["start-after"] = start_after
+        if token is not None:
+            query["continuation-token"] = token
+        _, document = self._caller.call(Request("ListObjectsV2", location, "GET", "", encode_query(query)))
+        fields = document.fields
+        refuse_foreign(fields, "ListObjectsV2", location, "IsTruncated", "Name", "KeyCount", "MaxKeys")
+        decode = _unquoted if fields.get("EncodingType") == "url" else str
+        try:
+            entries = [_entry(record, decode) for record in document.of("Contents")]
+            prefixes = [decode(record["Prefix"]) for record in document.of("CommonPrefixes")]
+        except (KeyError, ValueError):
+            text = "ListObjectsV2 was answered with an entry that has no key, or whose size is no number"
+            raise storagekit.errors.os_error(errno.EIO, location, text) from None
+        more = fields.get("NextContinuationToken") if fields.get("IsTruncated") == "true" else None
+        return Page(entries, prefixes, more)
+
+    def buckets(self) -> Sequence[str]:
+        return self._boto().buckets()
+
+    def uploads_page(self, location: Location, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
+        return self._boto().uploads_page(location, prefix, marker)
+
+    def presign(
+        self, location: Location, method: Literal["GET", "PUT"], expires: int, *, version_id: str | None = None
+    ) -> str:
+        return self._boto().presign(location, method, expires, version_id=version_id)
+
+    def close(self) -> None:
+        """Nothing: connections belong to all buckets together."""
+
+    def _upload(
+        self,
+        operation: str,
+        location: Location,
+        query: dict[str, str],
+        headers: dict[str, str],
+        body: bytes | bytearray,
+    ) -> Request:
+        """A request whose body is an object's."""
+        route = self._caller.way.route
+        secure = route.url.startswith("https://")
+        if route.checksums:
+            headers |= _checksum(body)
+        payload = UNSIGNED_PAYLOAD if secure and not route.signs_payload else payload_hash(body)
+        path = "/" + encode_path(location.path)
+        return Request(operation, location, "PUT", path, encode_query(query), headers, body, payload)
+
+
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+class _Body:
+    """The body of a GetObject reply, its errors mapped."""
+
+    __slots__ = ("_location", "_reply")
+
+    def __init__(self, reply: Reply, location: Location) -> None:
+        self._reply = reply
+        self._location = location
+
+    def readinto(self, view: memoryview, /) -> int:
+        if self._reply.inherited:
+            text = "The connection was that of another process, before it forked"
+            raise storagekit.errors.describe(storagekit.errors.os_error(errno.ECONNRESET, self._location, text))
+        try:
+            return self._reply.readinto(view)
+        except Exception as error:
+            raise errors.client_error(error, "GetObject", self._location) from error
+
+    def close(self) -> None:
+        self._reply.close()
+
+
+# ---------------------------------------------------------------- what goes out
+
+
+def _request(
+    operation: str,
+    method: str,
+    location: Location,
+    query: Mapping[str, str],
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+) -> Request:
+    """A request about one object."""
+    return Request(
+        operation,
+        location,
+        method,
+        "/" + encode_path(location.path),
+        encode_query(query) if query else "",
+        {} if headers is None else headers,
+        body,
+        payload_hash(body),
+    )
+
+
+def _version(version_id: str | None) -> Mapping[str, str]:
+    return {} if version_id is None else {"versionId": version_id}
+
+
+def _sent(etag: str) -> str:
+    return quoted_etag(etag) or ""
+
+
+def _attributes(attributes: Attributes) -> dict[str, str]:
+    headers = {header: value for name, header in _HEADERS.items() if (value := getattr(attributes, name))}
+    for name, text in attributes.metadata.items():
+        headers[_METADATA + name.lower()] = text
+    return headers
+
+
+def _condition(condition: Condition) -> dict[str, str]:
+    if isinstance(condition, Absent):
+        return {"if-none-match": "*"}
+    return {"if-match": _sent(condition.identity)} if isinstance(condition, Matches) else {}
+
+
+def _source(source: Source) -> dict[str, str]:
+    where = encode_path(f"{source.location.container}/{source.location.path}")
+    if source.version_id is not None:
+        where += "?" + encode_query({"versionId": source.version_id})
+    headers = {"x-amz-copy-source": where}
+    if source.etag is not None:
+        headers["x-amz-copy-source-if-match"] = _sent(source.etag)
+    return headers
+
+
+def _checksum(body: bytes | bytearray) -> dict[str, str]:
+    digest = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+    return {"x-amz-sdk-checksum-algorithm": "CRC32", "x-amz-checksum-crc32": digest}
+
+
+def _md5(body: bytes) -> str:
+    import hashlib
+
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
+# ---------------------------------------------------------------- what comes back
+
+
+def _number(text: str | None, location: Location) -> int | None:
+    return None if text is None else int(text)
+
+
+def _info(reply: Reply, size: int | None) -> Info:
+    headers = reply.headers
+    attributes = Attributes(
+        **{name: value for name, header in _HEADERS.items() if (value := headers.get(header)) is not None},
+        metadata={n[len(_METADATA) :]: value for n, value in headers.items() if n.startswith(_METADATA)},
+    )
+    modified = _header_time(headers.get("last-modified"))
+    return Info(size, bare_etag(headers.get("etag")), modified, headers.get("x-amz-version-id"), attributes)
+
+
+def _entry(record: Mapping[str, str], decode: Callable[[str], str]) -> Entry:
+    size = record.get("Size")
+    return Entry(
+        decode(record["Key"]),
+        None if size is None else int(size),
+        bare_etag(record.get("ETag")),
+        _listed_time(record.get("LastModified")),
+        record.get("StorageClass"),
+    )
+
+
+def _unquoted(text: str) -> str:
+    """A key as it was before it was encoded for a listing, where a space is a plus sign."""
+    if "%" not in text and "+" not in text:
+        return text
+    from urllib.parse import unquote_plus
+
+    return unquote_plus(text)
+
+
+def _listed_time(text: str | None) -> int | None:
+    """A time in a document, as in ``2026-11-27T10:11:12.000Z``; nanoseconds since the epoch, in whole seconds.
+
+    Headers know no more than seconds. A listing that says more on some servers would make an unchanged object look
+    changed beside its HEAD.
+    """
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return _header_time(text)
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()) * 10**9
+
+
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
+    )
+}
+
+
+def _header_time(text: str | None) -> int | None:
+    """A time in a header, as in ``Fri, 27 Nov 2026 10:11:12 GMT`` (RFC 9110, 5.6.7)."""
+    if not text:
+        return None
+    try:
+        _, day, month, year, clock, _ = text.split(" ")
+        hour, minute, second = clock.split(":")
+        time = datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+    except (KeyError, ValueError):  # one of the older forms, or none
+        from email.utils import parsedate_to_datetime
+
+        try:
+            time = parsedate_to_datetime(text)
+        except (TypeError, ValueError):
+            return None
+    return int(time.timestamp()) * 10**9
