@@ -168,7 +168,7 @@ class WireApi:
         request.may_fail_late = True
         reply, document = self._caller.call(request)
         etag, modified = bare_etag(document.fields.get("ETag")), _listed_time(document.fields.get("LastModified"))
-        return Written(etag, reply.headers.get("x-amz-version-id"), modified, by_store=bool(document.fields))
+        return Written(etag, reply.headers.get("x-amz-version-id"), modified, by_store=bool(etag or modified))
 
     def delete(self, location: Location, condition: Condition = None) -> None:
         reply, _ = self._caller.call(_request("DeleteObject", "DELETE", location, {}, _condition(condition)))
