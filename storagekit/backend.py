@@ -7,12 +7,9 @@ microsecond and happens a few times per opened file; no byte passes through here
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal, TypeVar
-
-import pluggy
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 from storagekit.driver import (
     Condition,
@@ -25,9 +22,10 @@ from storagekit.driver import (
     Upload,
 )
 from storagekit.errors import invalid, no_driver, unsupported
-from storagekit.fallbacks import Fallbacks
-from storagekit.hookspecs import PROJECT, DriverHooks
 from storagekit.location import Location
+
+if TYPE_CHECKING:
+    from pluggy import PluginManager
 
 __all__ = ["Backend", "Resource"]
 
@@ -40,10 +38,16 @@ class Backend:
     """The driver of one scheme, behind typed calls."""
 
     def __init__(self, scheme: str, driver: object, name: str, wrappers: Sequence[object] = ()) -> None:
+        # pluggy is slow, for it loads inspect; who opens plain local files needs no backend.
+        from pluggy import PluginManager
+
+        from storagekit.fallbacks import Fallbacks
+        from storagekit.hookspecs import PROJECT, DriverHooks
+
         self.scheme = scheme
         self.name = name
         """Where the driver comes from, for error messages: its distribution, or its class."""
-        manager = pluggy.PluginManager(PROJECT)
+        manager = PluginManager(PROJECT)
         manager.add_hookspecs(DriverHooks)
         self._register(manager, driver, f"the driver of {scheme}://, {name},")
         implemented = {caller.name for caller in manager.get_hookcallers(driver) or []}
@@ -62,11 +66,13 @@ class Backend:
         self._hooks: Any = manager.hook
         self.known_options: dict[str, Option] = {option.name: option for option in self._hooks.known_options()}
 
-    def _register(self, manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    def _register(self, manager: PluginManager, plugin: object, name: str) -> None:
+        from pluggy import PluginValidationError  # slow; see above
+
         try:
             manager.register(plugin)
             manager.check_pending()
-        except (pluggy.PluginValidationError, ValueError) as error:  # ValueError: registered twice
+        except (PluginValidationError, ValueError) as error:  # ValueError: registered twice
             raise no_driver(f"{self.scheme}://", f"{name} has a wrong hook: {error}") from error
 
     def __repr__(self) -> str:
@@ -77,6 +83,8 @@ class Backend:
         for name in options:
             if name in self.known_options:
                 continue
+            import difflib  # slow, and needed for a mistake only
+
             near = difflib.get_close_matches(str(name), self.known_options, n=1)
             known = (
                 f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(sorted(self.known_options)) or 'none'}"

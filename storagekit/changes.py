@@ -20,7 +20,6 @@ import errno
 import functools
 import io
 import os
-import shutil
 import stat as _stat
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -287,6 +286,8 @@ def copyfile(source: Side, target: Side, streams: Streams) -> str:
     store a file may stand beside a directory of its name, so there a target is one only with its slash), and
     ``shutil.SameFileError``. After a failure a store has no target that was not there before.
     """
+    import shutil  # slow, and most programs copy nothing
+
     if isinstance(source, str) and isinstance(target, str):
         return shutil.copyfile(source, target)
     if isinstance(target, str):
@@ -319,6 +320,8 @@ def copy(source: Side, target: Side, streams: Streams) -> str:
     name = os.path.basename(source if isinstance(source, str) else source.location.path)
     if isinstance(target, str):
         if isinstance(source, str):
+            import shutil  # slow, and most programs copy nothing
+
             return shutil.copy(source, target)
         return copyfile(source, os.path.join(target, name) if os.path.isdir(target) else target, streams)
     if name and _is_target_directory(target):
@@ -362,7 +365,9 @@ def _write_local(reader: io.BufferedReader, target: str, source: str) -> None:
     except OSError:  # no descriptor, or nothing at the target yet
         same = False
     if same:
-        raise shutil.SameFileError(f"{source!r} and {target!r} are the same file")
+        from shutil import SameFileError  # slow, and most programs copy nothing
+
+        raise SameFileError(f"{source!r} and {target!r} are the same file")
     with open(target, "wb") as file:
         _pour(reader, file)
 
@@ -373,7 +378,9 @@ def _refuse_pipe(path: str) -> None:
     except OSError:
         return  # opening it says what is wrong
     if _stat.S_ISFIFO(mode):
-        raise shutil.SpecialFileError(f"`{path}` is a named pipe")
+        from shutil import SpecialFileError  # slow, and most programs copy nothing
+
+        raise SpecialFileError(f"`{path}` is a named pipe")
 
 
 # ---------------------------------------------------------------- renaming

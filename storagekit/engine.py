@@ -22,7 +22,6 @@ import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -112,7 +111,7 @@ class Engine:
         if text is None or scheme is None:
             if options:
                 raise invalid(path, "options are for URLs; a plain local path or a file descriptor takes none")
-            if isinstance(path, PurePath):
+            if isinstance(path, os.PathLike):
                 self._refuse_collapsed(path)
             return None
         if self._closed:
@@ -148,8 +147,12 @@ class Engine:
             resolved.append(self._resource(path, known) if known else end)
         return resolved[0], resolved[1]
 
-    def _refuse_collapsed(self, path: PurePath) -> None:
+    def _refuse_collapsed(self, path: object) -> None:
         """``pathlib`` turns ``s3://b/k`` into ``s3:/b/k``, which would quietly be a local file of that name."""
+        from pathlib import PurePath  # slow, and loaded already where *path* is one
+
+        if not isinstance(path, PurePath):
+            return
         scheme, colon, rest = str(path).partition(":/")
         if colon and len(scheme) > 1 and "/" not in scheme and rest and self._registry.knows(scheme.lower()):
             raise invalid(path, f"pathlib collapses the slashes of a URL; pass the string '{scheme}://{rest}' instead")

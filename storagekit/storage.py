@@ -11,10 +11,7 @@ The examples use ``memory://``, which needs no server; they read the same with `
 
 from __future__ import annotations
 
-import glob as _glob
 import os
-import pathlib
-import shutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, AnyStr, Literal, TypeVar, cast, overload
@@ -231,7 +228,9 @@ class Storage(Opener):
         pattern, base = os.fsdecode(pathname), os.fsdecode(root_dir or "")
         if scheme_of(pattern) is None and scheme_of(base) is None:
             self._resource(pathname, options)  # refuses options, and a pathlib.Path that was a URL
-            return _glob.iglob(
+            import glob  # slow, and for local patterns only
+
+            return glob.iglob(
                 cast(Any, pathname),
                 root_dir=cast(Any, root_dir),
                 dir_fd=dir_fd,
@@ -476,6 +475,8 @@ class Storage(Opener):
         if resource is not None:
             removed = changes.rmtree(resource, ignore_errors, onerror, onexc, dry_run)
             return None if removed is None else [_like(path, url) for url in removed]
+        import shutil  # slow, and for local files only
+
         if onexc is not None and sys.version_info < (3, 12):
             handler = onexc
             shutil.rmtree(cast(Any, path), ignore_errors, lambda f, p, e: handler(f, p, e[1]), dir_fd=dir_fd)
@@ -547,6 +548,8 @@ class Storage(Opener):
         """
         source, target = self._pair(src, dst, options)
         if source is None and target is None:
+            import shutil  # slow, and for local files only
+
             return cast(P, shutil.copyfile(cast(Any, src), cast(Any, dst), follow_symlinks=follow_symlinks))
         changes.copyfile(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
         return dst
@@ -561,6 +564,8 @@ class Storage(Opener):
         """
         source, target = self._pair(src, dst, options)
         if source is None and target is None:
+            import shutil  # slow, and for local files only
+
             return shutil.copy(cast(Any, src), cast(Any, dst), follow_symlinks=follow_symlinks)
         return _like(dst, changes.copy(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams))
 
@@ -576,7 +581,9 @@ class Storage(Opener):
         """
         resource = self._resource(path, options)
         if resource is None:
-            pathlib.Path(os.fsdecode(path)).touch(mode, exist_ok)
+            from pathlib import Path  # slow, and needed here only
+
+            Path(os.fsdecode(path)).touch(mode, exist_ok)
         else:
             changes.touch(resource, self._streams, exist_ok)
 

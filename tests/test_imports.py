@@ -14,6 +14,23 @@ S3 = {"boto3", "botocore", "s3transfer", "urllib3", "storagekit_s3"}
 DRIVERS = {"storagekit_local", "storagekit_memory", "storagekit_s3"}
 NETWORK = {"http.client", "ssl", "asyncio"}
 
+# What takes milliseconds to load and is not needed by everyone: it is imported where it is used. The first set until
+# then, the second by the first driver, which pluggy comes with.
+SLOW = {
+    "difflib",
+    "email",
+    "glob",
+    "hashlib",
+    "importlib.metadata",
+    "pathlib",
+    "shutil",
+    "socket",
+    "tempfile",
+    "urllib.parse",
+    "zipfile",
+}
+WITH_A_DRIVER = {"pluggy"}
+
 
 def loaded_by(code: str, folder: Path) -> set[str]:
     """The modules that a fresh interpreter has loaded once it has run *code*."""
@@ -33,6 +50,47 @@ def test_importing_storagekit_loads_no_driver_and_no_network(tmp_path: Path) -> 
     # Some environments load a module of these in every interpreter, before the first line of a program.
     before = loaded_by("", tmp_path)
     assert (loaded_by("import storagekit", tmp_path) - before).isdisjoint(S3 | DRIVERS | NETWORK)
+
+
+def test_importing_storagekit_loads_nothing_slow_that_it_does_not_need(tmp_path: Path) -> None:
+    before = loaded_by("", tmp_path)
+    assert (loaded_by("import storagekit", tmp_path) - before).isdisjoint(SLOW | WITH_A_DRIVER)
+
+
+def test_importing_storagekit_loads_what_no_thread_could_load_after_the_main_one(tmp_path: Path) -> None:
+    assert "concurrent.futures.thread" in loaded_by("import storagekit", tmp_path)
+
+
+def test_the_first_s3_url_loads_nothing_slow_on_its_way_to_the_client(tmp_path: Path) -> None:
+    before = loaded_by("", tmp_path)
+    code = """
+import storagekit
+from storagekit import backend
+
+class Reached(BaseException):
+    pass
+
+def connect(self, connection, location):
+    raise Reached
+
+def open_file(self, location, options, buffering):
+    import storagekit_s3.driver
+    storagekit_s3.driver.Clients.get = connect
+    return None
+
+# The driver is loaded by now, and has not been asked for a client.
+backend.Backend.open_file = open_file
+try:
+    storagekit.open("s3://bucket/key", "rb")
+except Reached:
+    pass
+else:
+    raise AssertionError("the driver was not asked")
+"""
+    loaded = loaded_by(code, tmp_path) - before
+    assert {"storagekit_s3.driver", *WITH_A_DRIVER} <= loaded | before
+    # What the requests need, they load: the driver's own modules may need some of it too.
+    assert loaded.isdisjoint((SLOW - {"urllib.parse", "hashlib"}) | NETWORK | {"boto3", "botocore", "urllib3"})
 
 
 def test_the_seeds_module_loads_no_driver_either(tmp_path: Path) -> None:
@@ -64,7 +122,8 @@ assert storagekit.listdir(".") == ["plain.txt"]
 assert list(storagekit.walk("."))
 storagekit.remove({path!r})
 """
-    assert loaded_by(code, tmp_path).isdisjoint(S3 | DRIVERS)
+    before = loaded_by("", tmp_path)
+    assert (loaded_by(code, tmp_path) - before).isdisjoint(S3 | DRIVERS | SLOW | WITH_A_DRIVER)
 
 
 def test_a_file_url_loads_the_local_driver_only(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 # Order matters within a group too. A module that does not exist yet may stand here; one that exists must.
 LINE = {
     "vocabulary": "version errors modes location driver hookspecs settings",
-    "dispatch": "fallbacks backend registry",
+    "dispatch": "fallbacks backend discovery registry",
     "streams": "ranges pace patterns readahead sharing transfers segments flights blocks streaming filling access"
     " compression reading native writing updating metering",
     "functions": "lookup directories globbing files changes bulk trees",
