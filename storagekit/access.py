@@ -99,7 +99,8 @@ class Access:
             self._read(offset, end, view[offset - start : end - start], limit)
 
     def _read(self, start: int, stop: int, view: memoryview, limit: int) -> None:
-        more = self._look_ahead(start, stop, limit)
+        # Of an object of one block nothing is left to be fetched ahead of any read.
+        more = self._look_ahead(start, stop, limit) if self._source.size > BLOCK_SIZE else 0
         done = start
         waited = False
         while done < stop:

@@ -22,7 +22,6 @@ Errors here are Python's own (``OSError``, ``ssl.SSLError``) and three of this m
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 import struct
@@ -31,6 +30,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from storagekit_s3.processes import generation
 
 if TYPE_CHECKING:
     import ssl
@@ -280,7 +281,7 @@ class Reply:
         """Names in lower case."""
         self._connection: Connection | None = connection
         self._pool: Pool | None = None
-        self._process = os.getpid()
+        self._process = generation()
         closing = headers.get("connection", "").lower()
         self._keep = "close" not in closing if keep else "keep-alive" in closing
         self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
@@ -319,7 +320,7 @@ class Reply:
     @property
     def inherited(self) -> bool:
         """True in a forked child of the process that made the request."""
-        return self._process != os.getpid()
+        return self._process != generation()
 
     def readinto(self, view: memoryview, /) -> int:
         """Fill the start of *view*; how many bytes, 0 at the end. ``CutReplyError`` where that comes too early."""
@@ -427,13 +428,13 @@ class Pool:
         self.address = address
         self.server: str | None = None
         """The ``Server`` header of the latest reply, empty where it has none; None before the first."""
-        # By process. A parent's stay where they are in its child, unused.
+        # By process (``generation``). A parent's stay where they are in its child, unused.
         self._idle: dict[int, deque[Connection]] = {}
         self._closed = False
 
     def take(self) -> Connection | None:
         """The connection that was used last, and is still good; None where there is none."""
-        idle = self._idle.get(os.getpid())
+        idle = self._idle.get(generation())
         while idle:
             try:
                 connection = idle.pop()
@@ -449,9 +450,9 @@ class Pool:
         if self._closed:
             connection.close()
             return
-        idle = self._idle.get(os.getpid())
+        idle = self._idle.get(generation())
         if idle is None:
-            idle = self._idle.setdefault(os.getpid(), deque())
+            idle = self._idle.setdefault(generation(), deque())
         connection.used = True
         now = connection.idle_since = time.monotonic()
         idle.append(connection)
@@ -464,6 +465,6 @@ class Pool:
     def close(self) -> None:
         """Close those of this process, and keep none any more."""
         self._closed = True
-        idle = self._idle.pop(os.getpid(), None)
+        idle = self._idle.pop(generation(), None)
         while idle:
             idle.pop().close()

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from storagekit_s3.connections import (
     read_all,
 )
 from storagekit_s3.documents import Document, DocumentError, read
+from storagekit_s3.processes import generation
 from storagekit_s3.routes import Route
 from storagekit_s3.signing import EMPTY_PAYLOAD, Signer
 
@@ -115,19 +115,19 @@ class Caller:
     def __init__(self, find: Callable[[str | None], Way], way: Way) -> None:
         """*find* gives a way to the bucket, in the region that it is given if that is not None."""
         self._find = find
-        self._ways: dict[int, Way] = {os.getpid(): way}
+        self._ways: dict[int, Way] = {generation(): way}
         self.skew = 0.0
         """Seconds by which the server's clock is ahead of ours."""
 
     @property
     def way(self) -> Way:
         """The way to the bucket, in this process: a forked child finds one of its own, with credentials of its own."""
-        way = self._ways.get(os.getpid())
-        return way if way is not None else self._ways.setdefault(os.getpid(), self._find(None))
+        way = self._ways.get(generation())
+        return way if way is not None else self._ways.setdefault(generation(), self._find(None))
 
     def move(self, region: str) -> None:
         """The bucket was found to be in *region*."""
-        self._ways[os.getpid()] = self._find(region)
+        self._ways[generation()] = self._find(region)
 
     def open(self, request: Request) -> Reply:
         """The answer to a request, its body not yet read."""

@@ -114,6 +114,8 @@ _CHOICES = {
 
 def parse(options: Options, location: Location) -> S3Options:
     """Check *options* and sort them; ``InvalidArgumentError`` names the one that is wrong."""
+    if not options:
+        return _NO_OPTIONS
     given = {name: _checked(name, value, location) for name, value in options.items() if value is not None}
     connection = Connection(**{n: v for n, v in given.items() if n in _CONNECTION})  # type: ignore[arg-type]
     if (connection.aws_access_key_id is None) != (connection.aws_secret_access_key is None):
@@ -132,6 +134,10 @@ def parse(options: Options, location: Location) -> S3Options:
         attributes=Attributes(**attributes),  # type: ignore[arg-type]
         attributes_given=frozenset(attributes),
     )
+
+
+# What nearly every call has whose settings are in the environment.
+_NO_OPTIONS = S3Options(Connection(), None, None, None, None, Attributes(), frozenset())
 
 
 def _checked(name: str, value: object, location: Location) -> object:

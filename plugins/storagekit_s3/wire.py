@@ -19,8 +19,8 @@ import errno
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal
-from xml.sax.saxutils import escape
+from html import escape
+from typing import Any, Literal
 
 import storagekit.errors
 from storagekit.driver import Absent, Condition, Matches
@@ -59,6 +59,7 @@ _HEADERS = {
     "sse_kms_key_id": "x-amz-server-side-encryption-aws-kms-key-id",
     "acl": "x-amz-acl",
 }
+_FIELDS = {header: name for name, header in _HEADERS.items()}
 _METADATA = "x-amz-meta-"
 
 
@@ -144,7 +145,7 @@ class WireApi:
         self, location: Location, upload_id: str, parts: PartList, condition: Condition = None
     ) -> Written:
         listed = "".join(
-            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(_sent(part.etag))}</ETag></Part>"
+            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(_sent(part.etag), quote=False)}</ETag></Part>"
             for part in parts
         )
         body = f'<CompleteMultipartUpload xmlns="{_NAMESPACE}">{listed}</CompleteMultipartUpload>'.encode()
@@ -177,7 +178,7 @@ class WireApi:
     def delete_many(self, locations: Sequence[Location]) -> Sequence[tuple[Location, OSError]]:
         wanted = {location.path: location for location in locations}
         bucket = Location(locations[0].scheme, locations[0].container, "")
-        keys = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in wanted)
+        keys = "".join(f"<Object><Key>{escape(key, quote=False)}</Key></Object>" for key in wanted)
         body = f'<Delete xmlns="{_NAMESPACE}">{keys}<Quiet>false</Quiet></Delete>'.encode()
         # The one operation that S3 does not take without a checksum; of old it was this one, which all servers know.
         headers = {"content-md5": _md5(body), **_checksum(body)}
@@ -344,10 +345,14 @@ def _number(text: str | None, location: Location) -> int | None:
 
 def _info(reply: Reply, size: int | None) -> Info:
     headers = reply.headers
-    attributes = Attributes(
-        **{name: value for name, header in _HEADERS.items() if (value := headers.get(header)) is not None},
-        metadata={n[len(_METADATA) :]: value for n, value in headers.items() if n.startswith(_METADATA)},
-    )
+    found: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    for header, value in headers.items():
+        if header in _FIELDS:
+            found[_FIELDS[header]] = value
+        elif header.startswith(_METADATA):
+            metadata[header[len(_METADATA) :]] = value
+    attributes = Attributes(**found, metadata=metadata)
     modified = _header_time(headers.get("last-modified"))
     return Info(size, bare_etag(headers.get("etag")), modified, headers.get("x-amz-version-id"), attributes)
 
