@@ -38,6 +38,7 @@ from functools import partial
 
 from cachetools import LRUCache
 
+from storagekit.buffers import Buffers
 from storagekit.flights import Flight, Incoming, Source
 from storagekit.pace import Pace
 from storagekit.segments import LARGEST_SEGMENT, ReadyBlocks, Segment
@@ -101,6 +102,7 @@ class BlockCache:
         self._ready = ReadyBlocks(budget)
         # So many that evicting one frees little, and still large where the budget is.
         self._segment = max(BLOCK_SIZE, min(LARGEST_SEGMENT, budget // 64 // BLOCK_SIZE * BLOCK_SIZE))
+        self._buffers = Buffers(self._segment)
         self._pending: dict[tuple[Hashable, int], Flight] = {}
         self._pending_bytes = 0
         self._handles: Counter[Hashable] = Counter()
@@ -148,6 +150,8 @@ class BlockCache:
         self._scans.move(source.scan, None)
         if self._handles[source.key] <= 0:
             del self._handles[source.key]
+            if not self._handles:
+                self._buffers.clear()  # nobody reads: memory goes back
             if not source.shared:  # nobody can ever ask for them again
                 self._ready.drop(source.key, -(-source.size // BLOCK_SIZE))
 
@@ -363,7 +367,7 @@ class BlockCache:
                 incoming.open()  # by the time it answers somebody may have come to wait
                 most = min(self._segment, SEGMENT_IN_DEMAND) if flight.waiters else self._segment
                 left = flight.count - flight.arrived
-                self._arrive(flight, incoming.next_piece(min(left * BLOCK_SIZE, most)))
+                self._arrive(flight, incoming.next_piece(min(left * BLOCK_SIZE, most), self._buffers))
         except BaseException as error:
             flight.error = error
             if not isinstance(error, Exception):
@@ -391,7 +395,7 @@ class BlockCache:
 
     def _arrive(self, flight: Flight, data: bytearray) -> None:
         source = flight.source
-        segment = Segment(source.key, flight.first + flight.arrived, data)
+        segment = Segment(source.key, flight.first + flight.arrived, data, self._buffers)
         with self.lock:
             flight.arrived += segment.stop - segment.first
             self._counts["fetched"] += len(data)
@@ -461,6 +465,7 @@ class BlockCache:
         """Forget every ready block."""
         with self.lock:
             self._ready.clear()
+        self._buffers.clear()
 
     def reset_after_fork(self) -> None:
         """In a forked child, which holds the lock since before the fork: no thread here will end what is pending."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 
+from storagekit.buffers import Buffers
 from storagekit.driver import RangeBody, RangeReader
 from storagekit.errors import changed, os_error
 from storagekit.pace import Pace
@@ -174,9 +175,9 @@ class Incoming:
         """Bytes of the range that have not been received."""
         return self._end - self._offset
 
-    def next_piece(self, size: int) -> bytearray:
+    def next_piece(self, size: int, buffers: Buffers) -> bytearray:
         """The next *size* bytes, or what is left, in a buffer of their own."""
-        data = bytearray(min(size, self.left))
+        data = buffers.take(min(size, self.left))
         with memoryview(data) as view:
             self.fill(view)
         return data

@@ -6,8 +6,8 @@ cost more than the bytes. Blocks remain the unit in which bytes are asked for, f
 
 Memory comes back only by the whole segment, so a segment is also what is counted and evicted: first those that a
 scan has left behind, which nobody may ever want again, then the least recently used, by ``cachetools.LRUCache``. So
-a scan of any length drives out nothing but itself, and never what waits for another. A segment's bytes never change
-and its buffer is never used again: whoever still copies from an evicted one keeps it alive.
+a scan of any length drives out nothing but itself, and never what waits for another. A segment's bytes never change:
+whoever still copies from an evicted one keeps it alive, and its buffer is used again only when nobody does.
 
 Nothing here locks; ``blocks`` holds its lock around every call.
 """
@@ -19,6 +19,7 @@ from collections.abc import Hashable
 
 from cachetools import LRUCache
 
+from storagekit.buffers import Buffers
 from storagekit.settings import BLOCK_SIZE
 
 __all__ = ["LARGEST_SEGMENT", "ReadyBlocks", "Segment"]
@@ -31,14 +32,20 @@ LARGEST_SEGMENT = 1024 * 1024
 class Segment:
     """A run of ready blocks of one object, in one buffer; only the object's last block may be shorter."""
 
-    __slots__ = ("_used", "data", "first", "key", "stop")
+    __slots__ = ("_buffers", "_used", "data", "first", "key", "stop")
 
-    def __init__(self, key: Hashable, first: int, data: bytes | bytearray) -> None:
+    def __init__(self, key: Hashable, first: int, data: bytes | bytearray, buffers: Buffers | None = None) -> None:
+        """*buffers* is where *data* goes when nobody has the segment any more."""
+        self._buffers = buffers
         self.key = key
         self.first = first
         self.stop = first - (-len(data) // BLOCK_SIZE)
         self.data = data
         self._used = 0
+
+    def __del__(self) -> None:
+        if self._buffers is not None:
+            self._buffers.take_back(self)
 
     @property
     def start(self) -> int:

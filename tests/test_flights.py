@@ -13,6 +13,7 @@ from block_support import DATA, LOCATION, Object, blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storagekit.buffers import Buffers
 from storagekit.driver import Stat
 from storagekit.errors import ObjectChangedError, changed
 from storagekit.flights import RECEIVE, RESUMES, SAMPLE, Flight, Incoming, Source
@@ -34,7 +35,7 @@ class Receiver:
         self.requests += 1
 
     def receive(self, size: int | None = None) -> bytes:
-        return bytes(self.incoming.next_piece(self.incoming.left if size is None else size))
+        return bytes(self.incoming.next_piece(self.incoming.left if size is None else size, Buffers(1)))
 
 
 # -- bodies that are cut -----------------------------------------------------------------------------------

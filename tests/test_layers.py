@@ -21,8 +21,8 @@ ROOT = Path(__file__).parent.parent
 LINE = {
     "vocabulary": "version errors modes location driver hookspecs settings",
     "dispatch": "fallbacks backend discovery registry",
-    "streams": "ranges pace patterns readahead sharing transfers segments flights blocks streaming filling access"
-    " compression reading native writing updating metering",
+    "streams": "ranges pace patterns readahead sharing transfers buffers segments flights blocks streaming filling"
+    " access compression reading native writing updating metering",
     "functions": "lookup directories globbing files changes bulk trees",
     "storage": "engine opening storage",
     "faces": "paths patching fsspec_adapter __init__ s3filestream cli __main__",
