@@ -49,13 +49,13 @@ class Bar:
 
 
 def bars(results: Results, headline: Headline) -> list[Bar]:
-    """The lines of a panel, the best first; without the limits."""
+    """The lines of a panel, the best first; without the limits and without other settings of ours."""
     higher = headline.what.higher
     found: dict[str, dict[str, float]] = {}
     for cell in results.cells(headline.workload, headline.profile).values():
         kind = PEERS[cell.peer].kind
         value = cell.median(headline.what.name)
-        if value is not None and kind != "limit":
+        if value is not None and kind not in ("limit", "variant"):
             found.setdefault(cell.peer.removesuffix("-t"), {})[kind] = value
     lines = [Bar(library, values, higher) for library, values in found.items()]
     return sorted(lines, key=lambda bar: bar.value, reverse=higher)

@@ -232,7 +232,7 @@ def test_every_peer_has_a_class_an_environment_and_a_line_in_the_readme() -> Non
         assert made.__doc__
         assert f"`{name}`" in readme, name
         wanted = environments.REQUIREMENTS[entry.environment]
-        if entry.kind != "limit" and name != "storagekit":
+        if entry.kind in ("defaults", "tuned"):
             assert any(text.startswith(f"{entry.distribution}==") for text in wanted), name
     for name in WORKLOADS:
         assert f"| `{name}` |" in readme, name

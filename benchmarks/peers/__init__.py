@@ -23,8 +23,9 @@ class Entry:
     name: str
     """The class."""
 
-    kind: Literal["ours", "defaults", "tuned", "limit"]
-    """``tuned``: with settings that its documentation recommends for such work, rather than as it comes."""
+    kind: Literal["ours", "variant", "defaults", "tuned", "limit"]
+    """``tuned``: with settings that its documentation recommends for such work, rather than as it comes; ``variant``:
+    ours with another setting than it comes with, to show what that makes."""
 
     distribution: str = ""
     """Whose version is told."""
@@ -36,6 +37,7 @@ class Entry:
 
 PEERS = {
     "storagekit": Entry("storagekit", "StorageKit", "ours", "storagekit"),
+    "storagekit-boto3": Entry("storagekit", "StorageKitBoto3", "variant", "storagekit"),
     "boto3": Entry("boto3", "Boto3", "defaults", "boto3"),
     "boto3-download": Entry("boto3", "Boto3Download", "defaults", "boto3"),
     "boto3-download-t": Entry("boto3", "Boto3DownloadTuned", "tuned", "boto3"),

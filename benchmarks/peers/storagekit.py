@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.peers.base import Peer
 
-__all__ = ["StorageKit"]
+__all__ = ["StorageKit", "StorageKitBoto3"]
 
 
 class StorageKit(Peer):
@@ -53,3 +53,12 @@ class StorageKit(Peer):
         for folder, _, names in self._module.walk(self.place.url(prefix)):
             found += [f"{folder.rstrip('/')}/{name}"[skip:] for name in names]
         return found
+
+
+class StorageKitBoto3(StorageKit):
+    """With every request through boto3, as the option ``transport`` offers."""
+
+    def set_up(self) -> None:
+        import storagekit
+
+        self._module = storagekit.Storage(options={"s3": {"transport": "boto3"}})
