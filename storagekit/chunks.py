@@ -30,7 +30,7 @@ from storagekit.backend import Resource
 from storagekit.driver import Stat
 from storagekit.transfers import Job, Transfers
 
-__all__ = ["CHUNK", "pages_ahead"]
+__all__ = ["CHUNK", "pages_ahead", "worth_asking_ahead"]
 
 # The most that S3 and those who speak its protocol put into a page: a chunk is one request, and no request serves two.
 CHUNK = 1000
@@ -41,17 +41,14 @@ HALF = CHUNK // 2
 
 
 def pages_ahead(found: Iterator[Stat], resource: Resource, transfers: Transfers) -> Iterator[Stat]:
-    """The entries of *found*, a listing of *resource*, fetched ahead once it proves to be long.
-
-    Real directories are passed on as they come: their entries are in the kernel, which reads ahead itself.
-    """
+    """The entries of *found*, a listing of *resource*, fetched ahead once it proves to be long."""
     for given, stat in enumerate(found, 1):
         yield stat
         if given == HALF:
             break
     else:
         return
-    if not resource.traits.implicit_directories:
+    if not worth_asking_ahead(resource):
         yield from found
         return
     chunk = _Chunk(found)
@@ -73,6 +70,18 @@ def pages_ahead(found: Iterator[Stat], resource: Resource, transfers: Transfers)
         chunk.error = None  # whose traceback holds this frame
         if coming is not None:
             coming.over = True
+
+
+def worth_asking_ahead(resource: Resource) -> bool:
+    """False for real directories: their entries are in the kernel, which reads ahead itself.
+
+    To be asked once a listing was answered: by then a driver that learns from answers what store it has knows it, and
+    makes no request. Where it makes one that fails, the listing goes on as it is, and tells itself what is wrong.
+    """
+    try:
+        return resource.traits.implicit_directories
+    except OSError:
+        return False
 
 
 class _Chunk:

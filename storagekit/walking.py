@@ -33,7 +33,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from storagekit.backend import Resource
-from storagekit.chunks import CHUNK
+from storagekit.chunks import CHUNK, worth_asking_ahead
 from storagekit.directories import extend, is_link, listed, not_below
 from storagekit.driver import Stat
 from storagekit.transfers import Job, Transfers
@@ -245,8 +245,8 @@ class _Ahead:
     def add(self, brood: _Brood) -> None:
         """A brood whose turn comes before that of all others."""
         if not self._decided:
-            self._decided = True
-            if not self._resource.traits.implicit_directories:
+            self._decided = True  # now that the top was listed
+            if not worth_asking_ahead(self._resource):
                 self._transfers = None
         if self._transfers is not None:
             self._broods.append(brood)

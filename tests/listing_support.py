@@ -24,7 +24,7 @@ class Toy:
     """A store of directories only: ``level`` gives what is in one, by its prefix, as paths.
 
     ``on_list`` is called with the prefix when a listing is asked for, ``on_page`` with the prefix and a number when one
-    of its pages is, the first (0) included; both in the thread that asks, and may raise or wait.
+    of its pages is, the first (0) included; both in the thread that asks, and may raise or wait. So may ``on_traits``.
     """
 
     def __init__(self, level: Callable[[str], Iterable[str]], *, page: int = 1000, real: bool = False) -> None:
@@ -33,6 +33,7 @@ class Toy:
         self.real = real
         self.on_list: Callable[[str], object] = lambda prefix: None
         self.on_page: Callable[[str, int], object] = lambda prefix, number: None
+        self.on_traits: Callable[[], object] = lambda: None
         self.lists: list[str] = []
         self.pages: list[tuple[str, int]] = []
         self.given = 0
@@ -62,6 +63,7 @@ class Toy:
 
     @hookimpl
     def traits(self) -> Traits:
+        self.on_traits()
         return Traits(implicit_directories=not self.real, empty_directories=True, literal_keys=True)
 
     @hookimpl

@@ -173,6 +173,19 @@ def test_real_directories_are_not_fetched_ahead(tmp_path: Path) -> None:
         assert storage._transfers.threads == 0
 
 
+def test_a_store_that_does_not_say_what_it_is_is_listed_as_it_comes() -> None:
+    def on_traits() -> None:
+        assert toy.lists, "asked before a listing was answered"
+        raise PermissionError(errno.EACCES, "no")
+
+    for toy in (Toy(names(3 * CHUNK)), Toy.of(["a/x", "b/y"])):
+        toy.on_traits = on_traits
+        with toy.storage() as storage:
+            assert storage.listdir("toy://box")
+            assert list(storage.walk("toy://box"))
+            assert storage._transfers.threads == 0
+
+
 def test_all_that_list_at_length_fetch_ahead() -> None:
     for use in ("listdir", "glob", "rmtree"):
         toy = Toy(names(2 * CHUNK + 5))
