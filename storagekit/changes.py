@@ -32,6 +32,7 @@ from storagekit.driver import Matches, Stat
 from storagekit.files import Streams
 from storagekit.location import Location
 from storagekit.lookup import find_object, isdir, isfile, refuse_directory, status
+from storagekit.transfers import Transfers
 
 __all__ = ["copy", "copyfile", "remove", "rename", "rmtree", "touch"]
 
@@ -148,6 +149,7 @@ def rmtree(
     onerror: OnError | None = ...,
     onexc: OnExc | None = ...,
     dry_run: Literal[False] = ...,
+    transfers: Transfers | None = ...,
 ) -> None: ...
 
 
@@ -159,6 +161,7 @@ def rmtree(
     onexc: OnExc | None = ...,
     *,
     dry_run: Literal[True],
+    transfers: Transfers | None = ...,
 ) -> list[str]: ...
 
 
@@ -169,6 +172,7 @@ def rmtree(
     onerror: OnError | None = ...,
     onexc: OnExc | None = ...,
     dry_run: bool = ...,
+    transfers: Transfers | None = ...,
 ) -> list[str] | None: ...
 
 
@@ -178,6 +182,7 @@ def rmtree(
     onerror: OnError | None = None,
     onexc: OnExc | None = None,
     dry_run: bool = False,
+    transfers: Transfers | None = None,
 ) -> list[str] | None:
     """Remove a directory and everything below it; with *dry_run*, change nothing and return the URLs that would go.
 
@@ -197,7 +202,7 @@ def rmtree(
     report = _Report(resource, ignore_errors, onerror, onexc)
     going: list[str] | None = [] if dry_run else None
     if resource.traits.implicit_directories:
-        _remove_keys(resource, report, going)
+        _remove_keys(resource, report, going, transfers)
     elif _is_link(resource.at(location.bare)):
         refusal = errors.os_error(errno.ENOTDIR, location, "Not a directory but a symbolic link")
         report(scandir, location.url, refusal)
@@ -207,19 +212,19 @@ def rmtree(
     return going
 
 
-def _remove_keys(resource: Resource, report: _Report, going: list[str] | None) -> None:
+def _remove_keys(resource: Resource, report: _Report, going: list[str] | None, transfers: Transfers | None) -> None:
     """One flat listing, removed batch by batch as it comes: memory holds a batch, however large the tree."""
-    for batch in _batches(resource, report):
+    for batch in _batches(resource, report, transfers):
         if going is None:
             _remove_batch(resource, batch, report)
         else:
             going.extend(location.url for location in batch)
 
 
-def _batches(resource: Resource, report: _Report) -> Iterator[list[Location]]:
+def _batches(resource: Resource, report: _Report, transfers: Transfers | None) -> Iterator[list[Location]]:
     """The keys below a directory, by the batch; a failure of the listing is reported and ends it."""
     try:
-        found = entries_below(resource, recursive=True)
+        found = entries_below(resource, recursive=True, transfers=transfers)
         while batch := [entry.location for entry in islice(found, BATCH)]:
             yield batch
     except OSError as error:

@@ -14,25 +14,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 from types import TracebackType
-from typing import Any, AnyStr, Generic, NamedTuple, overload
+from typing import Any, AnyStr, Generic, overload
 
 from storagekit import errors
 from storagekit.backend import Resource
+from storagekit.chunks import pages_ahead
 from storagekit.driver import Stat
 from storagekit.location import Location
 from storagekit.lookup import absent, exists, is_file, is_marker, isdir, isfile, quietly, status
+from storagekit.transfers import Transfers
 
 __all__ = [
     "DirEntry",
     "Scan",
     "entries_below",
     "extend",
+    "is_link",
     "listdir",
+    "listed",
     "makedirs",
     "mkdir",
     "rmdir",
     "scandir",
-    "walk",
 ]
 
 # A link that leads nowhere, or in a circle, is not there; that is how os.path sees it too.
@@ -92,7 +95,7 @@ class DirEntry(Generic[AnyStr]):
 
     def is_symlink(self) -> bool:
         """True for a symbolic link, which only stores with real files have."""
-        return bool(self._found.extra.get("symlink")) or _stat.S_ISLNK(self._found.st_mode)
+        return is_link(self._found)
 
     def is_junction(self) -> bool:
         """False: no store has junctions."""
@@ -158,29 +161,41 @@ class Scan(Iterator[DirEntry[AnyStr]]):
 
 
 @overload
-def scandir(resource: Resource, path: str | None = None) -> Scan[str]: ...
+def scandir(resource: Resource, path: str | None = None, transfers: Transfers | None = None) -> Scan[str]: ...
 
 
 @overload
-def scandir(resource: Resource, path: bytes) -> Scan[bytes]: ...
+def scandir(resource: Resource, path: bytes, transfers: Transfers | None = None) -> Scan[bytes]: ...
 
 
 @overload
-def scandir(resource: Resource, path: str | bytes | None) -> Scan[Any]: ...
+def scandir(resource: Resource, path: str | bytes | None, transfers: Transfers | None = None) -> Scan[Any]: ...
 
 
-def scandir(resource: Resource, path: str | bytes | None = None) -> Scan[Any]:
+def scandir(resource: Resource, path: str | bytes | None = None, transfers: Transfers | None = None) -> Scan[Any]:
     """The entries of a directory, in the store's order, without the directory's own marker.
 
     *path* is the URL as the user wrote it, which the entries' paths begin with; bytes give bytes. A file and
-    a directory of one name are two entries; a scan of the root without container gives the containers. Raises, at
-    the call, ``FileNotFoundError``, and ``NotADirectoryError`` for a file.
+    a directory of one name are two entries; a scan of the root without container gives the containers. *transfers*
+    fetch the pages of a long listing ahead. Raises, at the call, ``FileNotFoundError``, and ``NotADirectoryError``
+    for a file.
     """
-    return Scan(resource, resource.location.url if path is None else path, entries_below(resource))
+    return Scan(resource, resource.location.url if path is None else path, entries_below(resource, transfers=transfers))
 
 
-def entries_below(resource: Resource, *, recursive: bool = False) -> Iterator[Stat]:
-    """What the driver lists below a directory, its marker included; its absence is raised at the call."""
+def entries_below(resource: Resource, *, recursive: bool = False, transfers: Transfers | None = None) -> Iterator[Stat]:
+    """What the driver lists below a directory, its marker included; its absence is raised at the call.
+
+    With *transfers*, the pages of a long listing are fetched ahead.
+    """
+    found = listed(resource, recursive=recursive)
+    if transfers is not None:
+        found = pages_ahead(found, resource, transfers)
+    return _only_below(resource.location, found)
+
+
+def listed(resource: Resource, *, recursive: bool = False) -> Iterator[Stat]:
+    """What the driver lists for a directory, as it comes; its absence is raised at the call."""
     location = resource.location
     try:
         found = resource.entries(recursive=recursive)
@@ -190,7 +205,7 @@ def entries_below(resource: Resource, *, recursive: bool = False) -> Iterator[St
             raise errors.not_a_directory(location) from missing
         raise  # the driver's own words: it may be the container that is missing
     if first is not None:
-        return _only_below(location, chain((first,), found))
+        return chain((first,), found)
     if not location.is_root:
         if resource.traits.implicit_directories:
             raise absent(resource)
@@ -204,82 +219,24 @@ def _only_below(location: Location, found: Iterator[Stat]) -> Iterator[Stat]:
     for stat in found:
         inside = stat.location.container == location.container or not location.container
         if not inside or not stat.location.path.startswith(location.prefix):
-            raise errors.os_error(errno.EIO, location, f"the driver lists what does not lie below it: {stat.location}")
+            raise not_below(location, stat)
         yield stat
 
 
-def listdir(resource: Resource) -> list[str]:
+def not_below(location: Location, found: Stat) -> OSError:
+    """The error for a driver that lists what nobody asked for."""
+    return errors.os_error(errno.EIO, location, f"the driver lists what does not lie below it: {found.location}")
+
+
+def is_link(found: Stat) -> bool:
+    """True for a symbolic link, which only stores with real files have."""
+    return bool(found.extra.get("symlink")) or _stat.S_ISLNK(found.st_mode)
+
+
+def listdir(resource: Resource, transfers: Transfers | None = None) -> list[str]:
     """The names in a directory, sorted, each once. Raises as ``scandir`` does."""
-    with scandir(resource) as scan:
+    with scandir(resource, transfers=transfers) as scan:
         return sorted({entry.name for entry in scan})
-
-
-# ---------------------------------------------------------------- the tree
-
-
-class _Visit(NamedTuple):
-    """One directory that has been read."""
-
-    path: str
-    directories: list[str]
-    files: list[str]
-
-
-def walk(
-    resource: Resource,
-    top: str,
-    topdown: bool = True,
-    onerror: Callable[[OSError], object] | None = None,
-    followlinks: bool = False,
-) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Every directory below and with *top*, as ``os.walk`` yields them: path, names of directories, of files.
-
-    *top* is the URL of *resource* as the user wrote it. A name that is a file and a directory stands in both
-    lists. The names may be pruned in place where *topdown*. A missing top yields nothing; every other error is
-    raised, since a folder that may not be listed is not an empty one; with *onerror*, all are passed to it instead.
-
-    There is no recursion, so the depth of a tree is limited by nothing.
-    """
-    # Places still to be read, and bottom-up also visits that wait for those below them.
-    todo: list[_Visit | tuple[str, Resource]] = [(top, resource)]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, _Visit):
-            yield item.path, item.directories, item.files
-            continue
-        path, place = item
-        try:
-            visit, links = _visit(path, place)
-        except OSError as error:
-            if onerror is not None:
-                onerror(error)
-            elif place is not resource or not isinstance(error, FileNotFoundError):
-                raise
-            continue
-        if topdown:
-            yield visit.path, visit.directories, visit.files
-        else:
-            todo.append(visit)
-        for name in reversed(visit.directories):
-            if followlinks or name not in links:
-                below = extend(path, name)
-                # Parsed like any other URL, because a pruned list may also hold names that were added.
-                todo.append((below, resource.at(resource.backend.parse(below))))
-
-
-def _visit(path: str, place: Resource) -> tuple[_Visit, set[str]]:
-    """One directory's names, and which of its directories are links."""
-    visit = _Visit(path, [], [])
-    links = set()
-    with scandir(place, path) as scan:
-        for entry in scan:
-            if entry.is_dir():
-                visit.directories.append(entry.name)
-                if entry.is_symlink():
-                    links.add(entry.name)
-            else:
-                visit.files.append(entry.name)
-    return visit, links
 
 
 # ---------------------------------------------------------------- making and removing

@@ -30,6 +30,7 @@ from storagekit.directories import DirEntry, Scan, scandir
 from storagekit.errors import invalid
 from storagekit.location import scheme_of
 from storagekit.lookup import exists, isdir
+from storagekit.transfers import Transfers
 
 __all__ = ["glob", "has_magic", "iglob"]
 
@@ -66,8 +67,9 @@ def iglob(
     dir_fd: int | None = None,
     recursive: bool = False,
     include_hidden: bool = False,
+    transfers: Transfers | None = None,
 ) -> Iterator[str]:
-    """The paths that match *pathname*, lazily; *resolve* makes a resource of a URL.
+    """The paths that match *pathname*, lazily; *resolve* makes a resource of a URL, *transfers* fetch pages ahead.
 
     *pathname* is a URL with magic in any part but the scheme (``s3://logs-*/2024/*``), or, with the URL *root_dir*, a
     pattern relative to that, whose matches are relative too. Raises ``InvalidArgumentError``, at the call, for a
@@ -75,7 +77,7 @@ def iglob(
     """
     if dir_fd is not None:
         raise invalid(pathname, "dir_fd is for local paths only: no file descriptor names a directory of a store")
-    search = _Search(resolve, recursive, include_hidden)
+    search = _Search(resolve, recursive, include_hidden, transfers)
     scheme = scheme_of(pathname)
     if scheme is not None:
         start = len(scheme) + len("://")
@@ -104,10 +106,11 @@ _CLOSING: Pattern = (_Segment(""),)
 class _Search:
     """One pattern being looked for."""
 
-    def __init__(self, resolve: Resolve, recursive: bool, include_hidden: bool) -> None:
+    def __init__(self, resolve: Resolve, recursive: bool, include_hidden: bool, transfers: Transfers | None) -> None:
         self._resolve = resolve
         self._recursive = recursive
         self._include_hidden = include_hidden
+        self._transfers = transfers
 
     def run(self, base: str, text: str, cut: int) -> Iterator[str]:
         """The matches of *text* below *base*, without their first *cut* characters."""
@@ -203,7 +206,7 @@ class _Search:
     def _scan(self, directory: str) -> Scan[str] | None:
         """The entries of *directory*; None where there is none, or only a link that leads nowhere."""
         try:
-            return scandir(self._resolve(directory), directory)
+            return scandir(self._resolve(directory), directory, self._transfers)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return None

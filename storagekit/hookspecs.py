@@ -173,6 +173,7 @@ class DriverHooks:
         with no further slash, and for the others one Stat of kind ``"directory"`` per next segment, its
         path ending in a slash. For a location without container: the containers, as directories.
         Yield at most *limit*, and only paths after *start_after* (``""``: all), lazily, page by page.
+        Another thread than the one that called may go on with the iterator, but only one at a time.
 
         The first page is fetched by the call, so that errors are raised there: ``FileNotFoundError`` where
         the container does not exist; for a missing directory that, or nothing yielded.

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, AnyStr, Literal, TypeVar, cast, overload
 
-from storagekit import bulk, changes, directories, globbing, lookup
+from storagekit import bulk, changes, directories, globbing, lookup, walking
 from storagekit.directories import Scan
 from storagekit.driver import Options, Traits, Upload
 from storagekit.engine import AnyPath, BytesPath, StrPath
@@ -126,7 +126,7 @@ class Storage(Opener):
         resource = self._resource(path, options)
         if resource is None:
             return os.listdir(cast(Any, path))
-        return [_like(path, name) for name in directories.listdir(resource)]
+        return [_like(path, name) for name in directories.listdir(resource, self._transfers)]
 
     @overload
     def scandir(self, path: StrPath | int = ".", *, options: Options | None = None) -> Scan[str]: ...
@@ -150,7 +150,7 @@ class Storage(Opener):
         resource = self._resource(path, options)
         if resource is None:
             return cast("Scan[Any]", os.scandir(cast(Any, path)))
-        return directories.scandir(resource, os.fspath(cast(AnyPath, path)))
+        return directories.scandir(resource, os.fspath(cast(AnyPath, path)), self._transfers)
 
     def walk(
         self,
@@ -164,6 +164,9 @@ class Storage(Opener):
         """Every directory below and with *top*: its path, the names of directories, the names of files.
 
         As ``os.walk``; but on a store every error other than a missing *top* is raised, unless *onerror* is given.
+        There the directories whose turn comes are listed ahead, up to 32 at a time: the same tuples in the same
+        order, in bounded memory. What lies below a directory is asked for only after you had its tuple, and the
+        chance to prune its names.
 
         >>> import storagekit
         >>> storagekit.touch("memory://walk/a/b/two"); storagekit.touch("memory://walk/a/one")
@@ -173,7 +176,7 @@ class Storage(Opener):
         resource = self._resource(top, options)
         if resource is None:
             return os.walk(cast(Any, top), topdown, cast(Any, onerror), followlinks)
-        walk = directories.walk(resource, os.fsdecode(top), topdown, onerror, followlinks)
+        walk = walking.walk(resource, os.fsdecode(top), topdown, onerror, followlinks, self._transfers)
         found: Any = walk if isinstance(_like(top, ""), str) else _walk_in_bytes(walk)
         return cast("Iterator[tuple[AnyStr, list[AnyStr], list[AnyStr]]]", found)
 
@@ -244,6 +247,7 @@ class Storage(Opener):
             dir_fd=dir_fd,
             recursive=recursive,
             include_hidden=include_hidden,
+            transfers=self._transfers,
         )
         return (_like(pathname, path) for path in found)
 
@@ -473,7 +477,7 @@ class Storage(Opener):
         """
         resource = self._url(path, options) if dry_run else self._resource(path, options)
         if resource is not None:
-            removed = changes.rmtree(resource, ignore_errors, onerror, onexc, dry_run)
+            removed = changes.rmtree(resource, ignore_errors, onerror, onexc, dry_run, self._transfers)
             return None if removed is None else [_like(path, url) for url in removed]
         import shutil  # slow, and for local files only
 

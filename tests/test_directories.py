@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storagekit import changes, directories, errors, lookup
+from storagekit import changes, directories, errors, lookup, walking
 from storagekit.backend import Backend, Resource
 from storagekit.driver import Stat, Traits
 from storagekit.hookspecs import hookimpl
@@ -169,7 +169,7 @@ def test_a_file_beside_a_directory(store: Store) -> None:
     assert directories.listdir(root) == ["a", "a-b"]
     with directories.scandir(root) as scan:
         assert [(entry.name, entry.is_dir()) for entry in scan] == [("a", False), ("a-b", False), ("a", True)]
-    assert next(directories.walk(root, "memory://box")) == ("memory://box", ["a"], ["a", "a-b"])
+    assert next(walking.walk(root, "memory://box")) == ("memory://box", ["a"], ["a", "a-b"])
 
 
 def test_data_under_the_empty_name(store: Store) -> None:
@@ -200,7 +200,7 @@ def test_containers(store: Store) -> None:
     for path in ("memory://missing", "memory://missing/a"):
         with pytest.raises(FileNotFoundError, match="no such container"):
             directories.listdir(store.at(path))
-    assert list(directories.walk(store.at("memory://"), "memory://"))[1] == ("memory://box", [], ["a"])
+    assert list(walking.walk(store.at("memory://"), "memory://"))[1] == ("memory://box", [], ["a"])
 
 
 @pytest.mark.parametrize("forbidden", ["stat", "list"])
@@ -306,7 +306,7 @@ def test_empty_segments_are_directories(store: Store) -> None:
     for path in ("memory://box/a", "memory://box/a/"):
         (entry,) = directories.scandir(store.at("a"), path)
         assert (entry.path, entry.is_dir()) == ("memory://box/a//", True)
-    assert [path for path, _, _ in directories.walk(store.at("memory://box"), "memory://box")] == [
+    assert [path for path, _, _ in walking.walk(store.at("memory://box"), "memory://box")] == [
         "memory://box",
         "memory://box//",
         "memory://box/a",
@@ -325,7 +325,7 @@ def test_walk_is_os_walk(local: Resource, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "a")
     for topdown in (True, False):
         for follow in (True, False):
-            ours = directories.walk(local, f"file://{tmp_path}", topdown, None, follow)
+            ours = walking.walk(local, f"file://{tmp_path}", topdown, None, follow)
             theirs = os.walk(tmp_path, topdown, None, follow)
             assert sorted((path.removeprefix("file://"), sorted(d), sorted(f)) for path, d, f in ours) == sorted(
                 (path, sorted(d), sorted(f)) for path, d, f in theirs
@@ -335,12 +335,12 @@ def test_walk_is_os_walk(local: Resource, tmp_path: Path) -> None:
 def test_walk_order_and_pruning(store: Store) -> None:
     store.put("a/b/c", "a/d/e", "f/g")
     root = store.at("memory://box")
-    down = [path[len("memory://box") :] for path, _, _ in directories.walk(root, "memory://box")]
+    down = [path[len("memory://box") :] for path, _, _ in walking.walk(root, "memory://box")]
     assert down == ["", "/a", "/a/b", "/a/d", "/f"]
-    up = [path[len("memory://box") :] for path, _, _ in directories.walk(root, "memory://box", topdown=False)]
+    up = [path[len("memory://box") :] for path, _, _ in walking.walk(root, "memory://box", topdown=False)]
     assert up == ["/a/b", "/a/d", "/a", "/f", ""]
     seen = []
-    for path, names, _ in directories.walk(root, "memory://box/"):
+    for path, names, _ in walking.walk(root, "memory://box/"):
         seen.append(path)
         if "a" in names:
             names.remove("a")
@@ -349,24 +349,24 @@ def test_walk_order_and_pruning(store: Store) -> None:
 
 def test_walk_raises_all_but_a_missing_top(store: Store) -> None:
     store.put("a/b/c", "a/d/e")
-    assert list(directories.walk(store.at("g"), "memory://box/g")) == []
+    assert list(walking.walk(store.at("g"), "memory://box/g")) == []
     with pytest.raises(NotADirectoryError):
-        list(directories.walk(store.at("a/b/c"), "memory://box/a/b/c"))
+        list(walking.walk(store.at("a/b/c"), "memory://box/a/b/c"))
     store.forbidden.add("memory://box/a/b")
     with pytest.raises(PermissionError):
-        list(directories.walk(store.at("a"), "memory://box/a"))
+        list(walking.walk(store.at("a"), "memory://box/a"))
     failures: list[OSError] = []
-    rest = list(directories.walk(store.at("a"), "memory://box/a", onerror=failures.append))
+    rest = list(walking.walk(store.at("a"), "memory://box/a", onerror=failures.append))
     assert [path for path, _, _ in rest] == ["memory://box/a", "memory://box/a/d"]
     assert [failure.errno for failure in failures] == [errno.EACCES]
-    list(directories.walk(store.at("g"), "memory://box/g", onerror=failures.append))
+    list(walking.walk(store.at("g"), "memory://box/g", onerror=failures.append))
     assert failures[-1].errno == errno.ENOENT
 
 
 def test_walk_is_as_deep_as_the_tree(store: Store) -> None:
     store.put("d/" * 1500 + "f")
-    assert sum(len(files) for _, _, files in directories.walk(store.at("memory://box"), "memory://box")) == 1
-    up = directories.walk(store.at("memory://box"), "memory://box", topdown=False)
+    assert sum(len(files) for _, _, files in walking.walk(store.at("memory://box"), "memory://box")) == 1
+    up = walking.walk(store.at("memory://box"), "memory://box", topdown=False)
     assert next(up)[2] == ["f"]
 
 
@@ -380,7 +380,7 @@ def test_walk_finds_every_key_once(keys: set[str], topdown: bool, full: bool, so
     store.put(*keys, data=b"data" if full else b"")
     found = [
         store.at(directories.extend(path, name) if name else path.removesuffix("/") + "/").location.path
-        for path, _, files in directories.walk(store.at("memory://box"), "memory://box", topdown)
+        for path, _, files in walking.walk(store.at("memory://box"), "memory://box", topdown)
         for name in files
     ]
     # Empty objects whose key ends in a slash are markers: directories, and no files.
@@ -391,7 +391,7 @@ def test_walk_finds_every_key_once(keys: set[str], topdown: bool, full: bool, so
 def test_listing_agrees_with_asking(keys: set[str]) -> None:
     store = Store()
     store.put(*keys, data=b"data")
-    for path, names, files in directories.walk(store.at("memory://box"), "memory://box"):
+    for path, names, files in walking.walk(store.at("memory://box"), "memory://box"):
         assert lookup.isdir(store.at(path))
         assert directories.listdir(store.at(path)) == sorted({*names, *files})
         for entry in directories.scandir(store.at(path), path):

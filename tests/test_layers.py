@@ -23,7 +23,7 @@ LINE = {
     "dispatch": "fallbacks backend discovery registry",
     "streams": "ranges pace patterns readahead sharing transfers buffers segments flights blocks streaming filling"
     " access compression reading native writing updating metering",
-    "functions": "lookup directories globbing files changes bulk trees",
+    "functions": "lookup chunks directories walking globbing files changes bulk trees",
     "storage": "engine opening storage",
     "faces": "paths patching fsspec_adapter __init__ s3filestream cli __main__",
 }
