@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from storagekit.driver import Condition
 from storagekit.location import Location
@@ -121,9 +121,8 @@ class Part:
 PartList = Sequence[Part]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One object in a page of a listing."""
+class Entry(NamedTuple):
+    """One object in a page of a listing. A tuple, because a thousand of them come at a time."""
 
     key: str
     size: int | None

@@ -27,6 +27,7 @@ import socket
 import struct
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -431,6 +432,8 @@ class Pool:
         # By process (``generation``). A parent's stay where they are in its child, unused.
         self._idle: dict[int, deque[Connection]] = {}
         self._closed = False
+        # When it is collected, and when the interpreter exits: else each socket would warn that nobody has closed it.
+        weakref.finalize(self, _close_idle, self._idle)
 
     def take(self) -> Connection | None:
         """The connection that was used last, and is still good; None where there is none."""
@@ -465,6 +468,11 @@ class Pool:
     def close(self) -> None:
         """Close those of this process, and keep none any more."""
         self._closed = True
-        idle = self._idle.pop(generation(), None)
-        while idle:
-            idle.pop().close()
+        _close_idle(self._idle)
+
+
+def _close_idle(idle: dict[int, deque[Connection]]) -> None:
+    """Close the connections of this process."""
+    waiting = idle.pop(generation(), None)
+    while waiting:
+        waiting.pop().close()

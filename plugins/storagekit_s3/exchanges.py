@@ -18,14 +18,12 @@ answer to what an earlier one has done.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import storagekit.errors
 from storagekit.location import Location
 from storagekit.version import __version__
 from storagekit_s3 import errors
@@ -40,6 +38,7 @@ from storagekit_s3.connections import (
 )
 from storagekit_s3.documents import Document, DocumentError, read
 from storagekit_s3.processes import generation
+from storagekit_s3.replies import foreign
 from storagekit_s3.routes import Route
 from storagekit_s3.signing import EMPTY_PAYLOAD, Signer
 
@@ -142,8 +141,13 @@ class Caller:
         except DocumentError as error:
             if request.may_fail_late:
                 return reply, Document("")  # then the object itself has to tell
-            text = f"{request.operation} was answered with something that is no store's answer: {error}"
-            raise storagekit.errors.os_error(errno.EIO, request.location, text) from None
+            raise foreign(request.operation, request.location, error) from None
+
+    def read(self, request: Request) -> bytes:
+        """The body of the answer to a request, whole and as it came."""
+        exchange = Exchange(self, request, whole=True)
+        exchange.run()
+        return exchange.data
 
 
 class Exchange:

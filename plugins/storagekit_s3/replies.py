@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 from storagekit import errors
 from storagekit.location import Location
 from storagekit_s3.errors import reply_error
 
-__all__ = ["bare_etag", "batch_failures", "content_range", "quoted_etag", "refuse_foreign"]
+__all__ = ["bare_etag", "batch_failures", "content_range", "foreign", "header_time", "quoted_etag", "refuse_foreign"]
 
 
 def bare_etag(etag: object) -> str | None:
@@ -41,8 +42,13 @@ def refuse_foreign(found: Iterable[str], operation: str, location: Location, *fi
     An answer with nothing in it would read as "there is nothing"; but no store has said so.
     """
     if not any(field in found for field in fields):
-        text = f"{operation} was answered with something that is no store's answer"
-        raise errors.os_error(errno.EIO, location, text)
+        raise foreign(operation, location)
+
+
+def foreign(operation: str, location: Location, why: object = None) -> OSError:
+    """The error for an answer that no store gives."""
+    text = f"{operation} was answered with something that is no store's answer"
+    return errors.os_error(errno.EIO, location, text if why is None else f"{text}: {why}")
 
 
 # The entries of a batch have codes of their own, but no status.
@@ -61,3 +67,29 @@ def batch_failures(
         status = _STATUS_OF_CODE.get(code, 400)
         failed.append((location, reply_error("DeleteObjects", location, code=code, status=status, message=message)))
     return failed
+
+
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
+    )
+}
+
+
+def header_time(text: str | None) -> int | None:
+    """A time in a header, as in ``Fri, 27 Nov 2026 10:11:12 GMT`` (RFC 9110, 5.6.7)."""
+    if not text:
+        return None
+    try:
+        _, day, month, year, clock, _ = text.split(" ")
+        hour, minute, second = clock.split(":")
+        time = datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+    except (KeyError, ValueError):  # one of the older forms, or none
+        from email.utils import parsedate_to_datetime
+
+        try:
+            time = parsedate_to_datetime(text)
+        except (TypeError, ValueError):
+            return None
+    return int(time.timestamp()) * 10**9

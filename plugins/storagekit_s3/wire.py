@@ -18,7 +18,6 @@ import base64
 import errno
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from typing import Any, Literal
 
@@ -29,7 +28,6 @@ from storagekit_s3 import errors
 from storagekit_s3.api import (
     Api,
     Attributes,
-    Entry,
     Info,
     Page,
     PartList,
@@ -39,8 +37,18 @@ from storagekit_s3.api import (
     Written,
 )
 from storagekit_s3.connections import Reply
+from storagekit_s3.documents import Document, DocumentError
 from storagekit_s3.exchanges import Caller, Request
-from storagekit_s3.replies import bare_etag, batch_failures, content_range, quoted_etag, refuse_foreign
+from storagekit_s3.pages import listed_time, read_page
+from storagekit_s3.replies import (
+    bare_etag,
+    batch_failures,
+    content_range,
+    foreign,
+    header_time,
+    quoted_etag,
+    refuse_foreign,
+)
 from storagekit_s3.signing import UNSIGNED_PAYLOAD, encode_path, encode_query, payload_hash
 
 __all__ = ["WireApi"]
@@ -88,7 +96,7 @@ class WireApi:
         reply = self._caller.open(_request("GetObject", "GET", location, _version(version_id), headers))
         body = _Body(reply, location)
         try:
-            length = _number(reply.headers.get("content-length"), location)
+            length = _length(reply)
             # Some servers answer a range with status 200: the header counts, not the status.
             span = content_range(reply.headers.get("content-range"))
             if span is None:
@@ -101,7 +109,7 @@ class WireApi:
 
     def head(self, location: Location, *, version_id: str | None = None) -> Info:
         reply, _ = self._caller.call(_request("HeadObject", "HEAD", location, _version(version_id)))
-        return _info(reply, _number(reply.headers.get("content-length"), location))
+        return _info(reply, _length(reply))
 
     def head_bucket(self, location: Location) -> None:
         self._caller.call(Request("HeadBucket", location, "HEAD"))
@@ -168,7 +176,7 @@ class WireApi:
         request = _request("CopyObject", "PUT", location, {}, headers)
         request.may_fail_late = True
         reply, document = self._caller.call(request)
-        etag, modified = bare_etag(document.fields.get("ETag")), _listed_time(document.fields.get("LastModified"))
+        etag, modified = bare_etag(document.fields.get("ETag")), listed_time(document.fields.get("LastModified"))
         return Written(etag, reply.headers.get("x-amz-version-id"), modified, by_store=bool(etag or modified))
 
     def delete(self, location: Location, condition: Condition = None) -> None:
@@ -200,18 +208,15 @@ class WireApi:
             query["start-after"] = start_after
         if token is not None:
             query["continuation-token"] = token
-        _, document = self._caller.call(Request("ListObjectsV2", location, "GET", "", encode_query(query)))
-        fields = document.fields
-        refuse_foreign(fields, "ListObjectsV2", location, "IsTruncated", "Name", "KeyCount", "MaxKeys")
-        decode = _unquoted if fields.get("EncodingType") == "url" else str
+        data = self._caller.read(Request("ListObjectsV2", location, "GET", "", encode_query(query)))
+
+        def check(document: Document) -> None:
+            refuse_foreign(document.fields, "ListObjectsV2", location, "IsTruncated", "Name", "KeyCount", "MaxKeys")
+
         try:
-            entries = [_entry(record, decode) for record in document.of("Contents")]
-            prefixes = [decode(record["Prefix"]) for record in document.of("CommonPrefixes")]
-        except (KeyError, ValueError):
-            text = "ListObjectsV2 was answered with an entry that has no key, or whose size is no number"
-            raise storagekit.errors.os_error(errno.EIO, location, text) from None
-        more = fields.get("NextContinuationToken") if fields.get("IsTruncated") == "true" else None
-        return Page(entries, prefixes, more)
+            return read_page(data, check)
+        except DocumentError as error:
+            raise foreign("ListObjectsV2", location, error) from None
 
     def buckets(self) -> Sequence[str]:
         return self._boto().buckets()
@@ -339,7 +344,8 @@ def _md5(body: bytes) -> str:
 # ---------------------------------------------------------------- what comes back
 
 
-def _number(text: str | None, location: Location) -> int | None:
+def _length(reply: Reply) -> int | None:
+    text = reply.headers.get("content-length")  # digits, or the reply would have been refused
     return None if text is None else int(text)
 
 
@@ -353,66 +359,5 @@ def _info(reply: Reply, size: int | None) -> Info:
         elif header.startswith(_METADATA):
             metadata[header[len(_METADATA) :]] = value
     attributes = Attributes(**found, metadata=metadata)
-    modified = _header_time(headers.get("last-modified"))
+    modified = header_time(headers.get("last-modified"))
     return Info(size, bare_etag(headers.get("etag")), modified, headers.get("x-amz-version-id"), attributes)
-
-
-def _entry(record: Mapping[str, str], decode: Callable[[str], str]) -> Entry:
-    size = record.get("Size")
-    return Entry(
-        decode(record["Key"]),
-        None if size is None else int(size),
-        bare_etag(record.get("ETag")),
-        _listed_time(record.get("LastModified")),
-        record.get("StorageClass"),
-    )
-
-
-def _unquoted(text: str) -> str:
-    """A key as it was before it was encoded for a listing, where a space is a plus sign."""
-    if "%" not in text and "+" not in text:
-        return text
-    from urllib.parse import unquote_plus
-
-    return unquote_plus(text)
-
-
-def _listed_time(text: str | None) -> int | None:
-    """A time in a document, as in ``2026-11-27T10:11:12.000Z``; nanoseconds since the epoch, in whole seconds.
-
-    Headers know no more than seconds. A listing that says more on some servers would make an unchanged object look
-    changed beside its HEAD.
-    """
-    if not text:
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return _header_time(text)
-    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()) * 10**9
-
-
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
-    )
-}
-
-
-def _header_time(text: str | None) -> int | None:
-    """A time in a header, as in ``Fri, 27 Nov 2026 10:11:12 GMT`` (RFC 9110, 5.6.7)."""
-    if not text:
-        return None
-    try:
-        _, day, month, year, clock, _ = text.split(" ")
-        hour, minute, second = clock.split(":")
-        time = datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC)
-    except (KeyError, ValueError):  # one of the older forms, or none
-        from email.utils import parsedate_to_datetime
-
-        try:
-            time = parsedate_to_datetime(text)
-        except (TypeError, ValueError):
-            return None
-    return int(time.timestamp()) * 10**9
