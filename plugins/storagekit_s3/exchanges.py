@@ -257,9 +257,13 @@ class Exchange:
     def _broken(self, broken: Exception, way: Way) -> OSError | None:
         """There was no answer: None where it is worth another attempt, for which everything is ready."""
         request = self._request
-        if not isinstance(broken, UnsentError):
+        if isinstance(broken, OSError) and hasattr(broken, "store_code"):
+            return broken  # in words of ours already: there is no way to the bucket's other region
+        # It is about a file of this computer: credentials were to be renewed, and nothing was sent.
+        local = getattr(broken, "filename", None) is not None
+        if not local and not isinstance(broken, UnsentError):
             self._doubt = "lost"
-        if errors.is_untrusted(broken) or self._attempt >= way.route.attempts:
+        if local or errors.is_untrusted(broken) or self._attempt >= way.route.attempts:
             error = errors.client_error(broken, request.operation, request.location, self._doubt)
             error.__cause__ = broken
             return error
@@ -335,6 +339,8 @@ def _early_answer(connection: Connection, error: OSError) -> Reply:
         reply = connection.receive()
     except Exception:
         raise error from None
+    if reply.status < 300:
+        raise error  # nobody can have taken what was not sent
     reply.close_after()
     return reply
 

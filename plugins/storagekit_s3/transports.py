@@ -71,7 +71,8 @@ class Transports:
             found = self._route(bucket, region)
             if isinstance(found, Route):
                 return self._way(found)
-            raise storagekit.errors.unsupported(bucket, f"the option transport must be 'boto3', because {found}")
+            text = f"the option transport must be 'boto3' here, because {found}"
+            raise storagekit.errors.describe(storagekit.errors.unsupported(bucket, text))
 
         return find
 
