@@ -20,6 +20,9 @@ MOST_LEVELS = 64
 
 _ROOT, _FIELD, _INNER = 1, 2, 3
 
+# Those of expat itself. For any other it would ask Python, whose codecs are many, and some of them warn.
+_CHARACTER_SETS = {"utf-8", "utf-16", "utf-16be", "utf-16le", "iso-8859-1", "us-ascii"}
+
 
 class DocumentError(Exception):
     """What was answered is not well-formed XML, or has in it what no answer of S3 has."""
@@ -70,11 +73,16 @@ def read(data: bytes | bytearray) -> Document:
         depth -= 1
         text.clear()
 
+    def declare(_: str, character_set: str | None, __: int) -> None:
+        if character_set is not None and character_set.lower() not in _CHARACTER_SETS:
+            raise DocumentError("it is in an unknown character set")
+
     def refuse(*_: object) -> None:
         raise DocumentError("it declares a document type")
 
     parser = expat.ParserCreate()
     parser.buffer_text = True
+    parser.XmlDeclHandler = declare
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = text.append
@@ -83,6 +91,4 @@ def read(data: bytes | bytearray) -> Document:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         raise DocumentError(f"it is not well-formed ({error})") from None
-    except (LookupError, ValueError):  # a character set that Python does not know
-        raise DocumentError("it is in an unknown character set") from None
     return document

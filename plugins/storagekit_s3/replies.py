@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -25,15 +26,17 @@ def quoted_etag(etag: str | None) -> str | None:
     return etag if etag is None or etag.startswith("W/") else f'"{etag}"'
 
 
+# Digits as int() takes them, and no more of them than the largest size has; a size that is none of that is unknown.
+_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})(?:/(?:([0-9]{1,19})|.*))?")
+
+
 def content_range(header: object) -> tuple[int, int, int | None] | None:
     """First, last and size of ``bytes 0-9/100``; None where there is no such header."""
-    if not isinstance(header, str) or not header.startswith("bytes "):
+    found = _RANGE.fullmatch(header) if isinstance(header, str) else None
+    if found is None:
         return None
-    span, _, size = header[6:].partition("/")
-    first, _, last = span.partition("-")
-    if not (first.isdigit() and last.isdigit()):
-        return None
-    return int(first), int(last), int(size) if size.isdigit() else None
+    first, last, size = found.groups()
+    return int(first), int(last), None if size is None else int(size)
 
 
 def refuse_foreign(found: Iterable[str], operation: str, location: Location, *fields: str) -> None:

@@ -48,7 +48,7 @@ class Signer:
         self._service = service
         # Replaced as a whole, so that threads see either the old day's key or the new one's.
         self._day: tuple[str, str, bytes] = ("", "", b"")
-        self._second: tuple[int, str] = (-1, "")
+        self._second: tuple[int | None, str] = (None, "")
 
     def sign(
         self,
