@@ -29,7 +29,8 @@ from storagekit_s3.exchanges import Caller, Way
 from storagekit_s3.options import Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS, Route, Trust, address_of, plain_route
 
-ROOT = Path(__file__).parents[1]
+# There, proxies are settings of the system, which only botocore looks at.
+plain_here = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="on this system no set-up is plain")
 PAIR: dict[str, Any] = {"aws_access_key_id": "the-id", "aws_secret_access_key": "the-secret"}
 VARIABLES = {"AWS_ACCESS_KEY_ID": "env-id", "AWS_SECRET_ACCESS_KEY": "env-secret", "AWS_DEFAULT_REGION": "eu-west-1"}
 KEYS = Connection(region_name="eu-west-1", **PAIR)
@@ -152,6 +153,7 @@ def lacking(cases: Sequence[Mapping[str, Any]], routes: Sequence[Any]) -> list[M
     return [one for one, route in zip(cases, routes, strict=True) if route is None]
 
 
+@plain_here
 def test_amazons_plain_routes_are_those_of_botocore(tmp_path: Path) -> None:
     usual = [case(bucket, region_name=region, **PAIR) for region in REGIONS for bucket in BUCKETS]
     usual += [
@@ -173,6 +175,7 @@ def test_amazons_plain_routes_are_those_of_botocore(tmp_path: Path) -> None:
     assert routes[0]["who"] == ["the-id", "the-secret", None]
 
 
+@plain_here
 def test_the_plain_routes_of_other_servers_are_those_of_botocore(tmp_path: Path) -> None:
     usual = [case(endpoint_url=endpoint, region_name="us-east-1", **PAIR) for endpoint in ENDPOINTS]
     usual += [
@@ -202,6 +205,7 @@ def test_the_plain_routes_of_other_servers_are_those_of_botocore(tmp_path: Path)
     assert routes[0]["url"] == "http://127.0.0.1:9000/box"
 
 
+@plain_here
 def test_plain_routes_from_the_environment_are_those_of_botocore(tmp_path: Path) -> None:
     first, second = tmp_path / "first.pem", tmp_path / "second.pem"
     make_certificate(first, tmp_path / "key.pem")
@@ -254,6 +258,7 @@ def test_plain_routes_from_the_environment_are_those_of_botocore(tmp_path: Path)
     assert routes[0]["who"] == ["env-id", "env-secret", None]
 
 
+@plain_here
 def test_what_is_not_plain_is_left_to_botocore(tmp_path: Path) -> None:
     content, empty = tmp_path / "content", tmp_path / "empty"
     content.write_text("[default]\n")
@@ -299,6 +304,7 @@ def test_what_is_not_plain_is_left_to_botocore(tmp_path: Path) -> None:
     assert plain[-1] is not None
 
 
+@plain_here
 def test_files_in_the_home_folder_are_left_to_botocore(tmp_path: Path) -> None:
     for name in ("config", "credentials"):
         home = tmp_path / name
