@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from storagekit_s3.boto_client import make_client, make_session
 from storagekit_s3.options import Connection
@@ -67,7 +68,8 @@ def _sample(client: Any, bucket: str) -> Any:
         seen.append(request)
         return AWSResponse(request.url, 200, {}, _Nothing())
 
-    client.meta.events.register_last("before-send.s3", answer)
+    # The handlers of "before-send.s3" come before those of "before-send", where mocks are: so the very last is there.
+    client.meta.events.register_last("before-send", answer)
     elsewhere = "something else answers in place of the network (a mock, as it seems)"
     try:
         reply = client.head_object(Bucket=bucket, Key=_SAMPLE)
@@ -92,7 +94,8 @@ def _taken_apart(connection: Connection, session: Any, client: Any, sample: Any)
     settings = client.meta.config
     from botocore.utils import get_environ_proxies
 
-    if get_environ_proxies(sample.url):
+    # Those of all schemes, and the value of NO_PROXY too. botocore takes the one of the URL's scheme.
+    if get_environ_proxies(sample.url).get(urlsplit(sample.url).scheme):
         return "the way leads through a proxy"
     region = client.meta.region_name or ""
     signs = "authorization" in headers

@@ -130,13 +130,14 @@ _UNDERSTOOD = {
     "AWS_EC2_METADATA_DISABLED",
     "AWS_PAGER",
 }
+_BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 _UNDERSTOOD_PREFIXES = ("AWS_LAMBDA_", "AWS_XRAY_")
 
 # The regions of the partition "aws" whose endpoints are all built alike. Another one is botocore's to know.
 _REGION = re.compile(r"(af|ap|ca|eu|il|me|mx|sa|us)-(central|east|north|northeast|northwest|south|southeast|west)-\d")
 # A bucket whose name can be a host's, without a dot, for which no certificate would be valid.
 _HOST_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?/?")
+_ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9]+(?:(?:\.|-+)[A-Za-z0-9]+)*|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?/?")
 
 
 def plain_route(connection: Connection, bucket: str, environ: Mapping[str, str] = os.environ) -> Route | None:
@@ -155,15 +156,18 @@ def plain_route(connection: Connection, bucket: str, environ: Mapping[str, str] 
         environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials"
     ):
         return None
+    # An empty name of a bundle is a mistake that botocore has words for.
+    if bucket.startswith("arn:") or not all(environ.get(name, "-").strip() for name in _BUNDLES):
+        return None
     credentials = _plain_credentials(connection, environ)
     region = connection.region_name or environ.get("AWS_DEFAULT_REGION")
-    if region is None or (credentials is None and not connection.anonymous):
+    if not region or (credentials is None and not connection.anonymous):
         return None
     where = _plain_url(connection, bucket, region, environ)
     if where is None:
         return None
     endpoint, url = where
-    bundle = connection.ca_bundle or environ.get("AWS_CA_BUNDLE") or environ.get("REQUESTS_CA_BUNDLE")
+    bundle = connection.ca_bundle or next((environ[name] for name in _BUNDLES if name in environ), None)
     return Route(
         endpoint,
         url,
@@ -187,7 +191,7 @@ def _plain_url(connection: Connection, bucket: str, region: str, environ: Mappin
     """The URLs of the service and of the bucket."""
     given = connection.endpoint_url or environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     if given:
-        if not _ENDPOINT.fullmatch(given) or is_amazon(given) or bucket.endswith("--x-s3"):
+        if not _is_plain_endpoint(given) or is_amazon(given) or bucket.endswith("--x-s3"):
             return None
         return given, f"{given.removesuffix('/')}/{bucket}"
     if not _REGION.fullmatch(region) or not _HOST_BUCKET.fullmatch(bucket) or bucket.endswith(("--x-s3", "-s3alias")):
@@ -197,6 +201,15 @@ def _plain_url(connection: Connection, bucket: str, region: str, environ: Mappin
     if connection.addressing_style == "path":
         return f"https://{host}", f"https://{host}/{bucket}"
     return f"https://{host}", f"https://{bucket}.{host}"
+
+
+def _is_plain_endpoint(url: str) -> bool:
+    if not _ENDPOINT.fullmatch(url):
+        return False
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:  # a port, or an address in brackets, that there cannot be
+        return False
 
 
 def _has_content(file: str) -> bool:

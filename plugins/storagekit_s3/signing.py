@@ -99,8 +99,8 @@ class Signer:
 
 
 def _folded(value: str) -> str:
-    """A header's value as it is signed: without space at its ends, and one space where there are several."""
-    return " ".join(value.split()) if "  " in value else value.strip()
+    """A header's value as it is signed: without space at its ends, and one space where there are several, or a tab."""
+    return " ".join(value.split()) if "  " in value or "\t" in value else value.strip()
 
 
 def encode_path(path: str) -> str:
