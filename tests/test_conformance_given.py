@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 import storagekit
+from storagekit import discovery
+from storagekit.discovery import Claim
 from storagekit.driver import Option, Stat, Traits
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
@@ -205,7 +206,7 @@ class _HasSecrets(MemoryDriver):
 
 
 def test_a_place_tells_which_of_its_options_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "entry_points", _one_driver(_HasSecrets))
+    monkeypatch.setattr(discovery, "claims", lambda: [_OnlyDriver("memory", "mine:Driver", "mine")])
     options = {"account": "me", "word": "hush", "empty": ""}
     given = GivenRoot("memory://box", options)
     found = given.probe()
@@ -217,17 +218,11 @@ def test_a_place_tells_which_of_its_options_are_secret(monkeypatch: pytest.Monke
         assert root.secrets == {"word": ""}
 
 
-def _one_driver(driver: type[MemoryDriver]) -> Any:
-    """What stands for ``entry_points`` where only this driver is installed."""
+class _OnlyDriver(Claim):
+    """What stands for an entry point where only this driver is installed."""
 
-    class Point:
-        name, value, dist = "memory", "mine:Driver", None
-
-        @staticmethod
-        def load() -> type[MemoryDriver]:
-            return driver
-
-    return lambda **_: [Point]
+    def load(self) -> type[MemoryDriver]:
+        return _HasSecrets
 
 
 @dataclass
