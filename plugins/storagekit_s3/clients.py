@@ -33,6 +33,7 @@ _VARIABLES = (
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
 )
 
 # Asking ``os.environ`` encodes a name and decodes a value, each time: a dozen times for every request, a tenth of what
