@@ -45,6 +45,8 @@ BUFFER = 64 * 1024
 MOST_DOCUMENT = 16 * 1024 * 1024
 # Interim replies ("100 Continue") before the one that counts.
 MOST_INTERIM = 8
+# Digits of a Content-Length: an exabyte has 19, and S3's largest object 14.
+MOST_DIGITS = 19
 # A body below this is joined to its head: one packet, and one TLS record, instead of two.
 JOINED = 16 * 1024
 
@@ -55,6 +57,8 @@ JUST_USED = 0.5
 IDLE_SECONDS = 30.0
 # As many as read_many has in flight (64) and twice what transfers may run at once (32).
 MOST_IDLE = 128
+
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
 
 # The kernel's time-outs are known to work so where time_t is as wide as a long.
 _KERNEL_WAITS = sys.platform in ("linux", "darwin") and struct.calcsize("l") == 8
@@ -119,6 +123,9 @@ class Address:
         except OSError as error:
             plain.close()
             raise UnsentError(f"no TLS with {self.host}:{self.port}") from error
+        except BaseException:  # there is no such file of certificates, or an interrupt
+            plain.close()
+            raise
 
 
 class Connection:
@@ -296,7 +303,7 @@ class Reply:
             self._left = 0
             self._chunked = self._chunked and status not in (204, 304)
         elif length is not None:
-            if not (length.isascii() and length.isdigit()):
+            if not (length.isascii() and length.isdigit() and len(length) <= MOST_DIGITS):
                 raise MalformedReplyError("a length that is no number")
             self._left = int(length)
         else:
@@ -333,21 +340,23 @@ class Reply:
         connection = self._connection
         if connection is None or not len(view):
             return 0
+        try:
+            return self._readinto(connection, view)
+        except BaseException:  # an interrupt too: nobody knows how far it had come
+            self._abandon()
+            raise
+
+    def _readinto(self, connection: Connection, view: memoryview) -> int:
         if self._left == 0 and not (self._chunked and self._next_chunk(connection)):
             self._finish()
             return 0
         left = self._left
-        try:
-            count = connection.readinto(view if left is None or len(view) <= left else view[:left])
-        except BaseException:  # an interrupt too: nobody knows how far it had come
-            self._abandon()
-            raise
+        count = connection.readinto(view if left is None or len(view) <= left else view[:left])
         if left is None:
             if not count:
                 self._finish()
             return count
         if not count:
-            self._abandon()
             raise CutReplyError("the connection was closed before the end of the body")
         self._left = left - count
         if self._left == 0:
@@ -361,12 +370,9 @@ class Reply:
     def _next_chunk(self, connection: Connection) -> bool:
         """Read the line before a chunk; False at the last, which is empty."""
         size = connection.line().partition(b";")[0].strip()
-        try:
-            self._left = int(size, 16)
-        except ValueError:
-            raise MalformedReplyError("the length of a chunk is no number") from None
-        if self._left < 0:
-            raise MalformedReplyError("the length of a chunk is negative")
+        if not size or size.strip(_HEX_DIGITS):  # Python's own numbers may have a sign, a prefix and "_"
+            raise MalformedReplyError("the length of a chunk is no number")
+        self._left = int(size, 16)
         if self._left == 0:
             while connection.line():
                 pass  # trailers, which say nothing that is needed
