@@ -310,8 +310,7 @@ def test_the_latest_is_taken_first_and_the_old_ones_end(monkeypatch: pytest.Monk
         assert second.socket.fileno() == -1
 
 
-def test_one_that_the_server_has_closed_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "JUST_USED", 0.0)
+def test_one_that_the_server_has_closed_is_not_used_again() -> None:
     with Scripted([reply(), CLOSE]) as server:
         pool = Pool(address(server))
         connection = pool.address.connect()
@@ -319,6 +318,21 @@ def test_one_that_the_server_has_closed_is_not_used_again(monkeypatch: pytest.Mo
         select.select([connection.socket], [], [], 20)  # its end has come
         assert pool.take() is None
         assert connection.socket.fileno() == -1
+
+
+def test_an_answer_too_many_is_not_taken_for_the_next(
+    contexts: tuple[ssl.SSLContext | None, ssl.SSLContext | None],
+) -> None:
+    server_context, context = contexts
+    twice = reply(200, b"first") * 2
+    with Scripted([twice], reply(200, b"next"), context=server_context) as server:
+        pool = Pool(address(server, context))
+        connection = pool.address.connect()
+        assert read_all(ask(connection, pool)) == b"first"
+        again = pool.take() or pool.address.connect()
+        assert read_all(ask(again, pool)) == b"next"
+        assert again is not connection
+        pool.close()
 
 
 def test_a_closed_pool_keeps_nothing() -> None:

@@ -50,9 +50,6 @@ MOST_DIGITS = 19
 # A body below this is joined to its head: one packet, and one TLS record, instead of two.
 JOINED = 16 * 1024
 
-# Seconds in which a server does not close what it has just answered on; looking would give the interpreter's lock away
-# once more for each request, a third of what a small one costs among many threads.
-JUST_USED = 0.5
 # S3 closes what is idle for some seconds; most other servers for a minute.
 IDLE_SECONDS = 30.0
 # As many as read_many has in flight (64) and twice what transfers may run at once (32).
@@ -241,7 +238,14 @@ class Connection:
         return self._end - self._start
 
     def is_quiet(self) -> bool:
-        """True where nothing has come that nobody asked for: as a rule that is the end of the connection."""
+        """True where nothing has come that nobody asked for: as a rule that is the end of the connection.
+
+        It may also be an answer too many, which would be taken for that to the next request: so it is looked for
+        each time, although looking gives the interpreter's lock away once more.
+        """
+        pending = getattr(self.socket, "pending", None)
+        if pending is not None and pending():  # of a TLS record that has left the system's socket already
+            return False
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         return not poll.poll(0)
@@ -454,7 +458,7 @@ class Pool:
                 connection = idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if time.monotonic() - connection.idle_since < JUST_USED or connection.is_quiet():
+            if connection.is_quiet():
                 return connection
             connection.close()
         return None
