@@ -200,6 +200,14 @@ def test_two_regions_that_point_at_each_other_are_an_error() -> None:
     assert len(server.asked) == 2
 
 
+@pytest.mark.parametrize("region", ["no region", "a\u00e4", "a/b", ""])
+def test_what_is_no_regions_name_is_not_gone_to(region: str) -> None:
+    answer = error(301, "PermanentRedirect", x_amz_bucket_region=region)
+    with Scripted(answer) as server, Wired(server) as api, pytest.raises(OSError, match="elsewhere"):
+        read(api)
+    assert len(server.asked) == 1
+
+
 def test_signing_goes_by_the_servers_clock() -> None:
     skewed = error(403, "RequestTimeTooSkewed", date="Sat, 01 Jan 2000 00:00:30 GMT")
     with Scripted(skewed, OBJECT, OBJECT) as server, Wired(server) as api:
@@ -249,6 +257,12 @@ def test_an_error_inside_a_success_is_a_failure(operation: str) -> None:
     assert (store_code_of(failed.value), doubt_of(failed.value)) == ("InternalError", "failed")
 
 
+def test_a_change_that_is_answered_with_no_document_is_in_doubt() -> None:
+    with Scripted(reply(200, b"<a><b>")) as server, Wired(server) as api, pytest.raises(OSError) as odd:
+        api.create_upload(KEY, Attributes())
+    assert (odd.value.errno, doubt_of(odd.value)) == (errno.EIO, "failed")
+
+
 @pytest.mark.parametrize("body", [b"", b"<html><body>busy</body></html>", b"garbage", b"<!DOCTYPE x []><x/>"])
 def test_what_is_no_listing_is_an_error(body: bytes) -> None:
     with Scripted(reply(200, body)) as server, Wired(server) as api, pytest.raises(OSError) as refused:
@@ -270,7 +284,7 @@ def test_a_listing_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         api.list_page(KEY, "", delimited=False, limit=10, start_after="", token=None)
 
 
-@pytest.mark.parametrize("token", ["hunter2\r\nx-evil: 1", "hunter2\n", "hünter2", "hunter2\0"])
+@pytest.mark.parametrize("token", ["hunter2\r\nx-evil: 1", "hunter2\n", "hünter2", "hunter2\0", "hunter2\udcff"])
 def test_a_token_that_no_header_can_hold_is_not_shown(token: str) -> None:
     with Scripted() as server, Wired(server, aws_session_token=token) as api, pytest.raises(OSError) as wrong:
         api.head(KEY)

@@ -96,8 +96,6 @@ _CEPH_UNRELIABLE: Mapping[str, str] = {
 
 _SWIFT_UNRELIABLE: Mapping[str, str] = {
     "faults.list-later": "Swift removes a page of keys one after the other, which takes longer than the test waits",
-    "concurrency.writers-of-one-object/small": "Swift answers a PUT that a newer one has overtaken with 202 and no"
-    " ETag, which is no proof that it has taken it",
 }
 
 

@@ -19,6 +19,7 @@ answer to what an earlier one has done.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ from storagekit_s3.connections import (
 )
 from storagekit_s3.documents import Document, DocumentError, read
 from storagekit_s3.processes import generation
-from storagekit_s3.replies import foreign
+from storagekit_s3.replies import foreign, header_time
 from storagekit_s3.routes import Route
 from storagekit_s3.signing import EMPTY_PAYLOAD, Signer
 
@@ -68,6 +69,8 @@ _AGAIN_CODES = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
+# What may be a region's name, Amazon's or another's; it becomes part of a header.
+_REGION = re.compile(r"[A-Za-z0-9._-]+")
 _ELSEWHERE_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
 _USER_AGENT = f"storagekit/{__version__}"
 _TRANSPORT_ERRORS = (OSError, UnsentError, CutReplyError, MalformedReplyError)
@@ -141,7 +144,10 @@ class Caller:
         except DocumentError as error:
             if request.may_fail_late:
                 return reply, Document("")  # then the object itself has to tell
-            raise foreign(request.operation, request.location, error) from None
+            refusal = foreign(request.operation, request.location, error)
+            # It was no refusal of the store's: a change may have been made, whoever speaks here.
+            refusal.doubt = exchange.doubt or errors.status_doubt(reply.status)  # type: ignore[attr-defined]
+            raise refusal from None
 
     def read(self, request: Request) -> bytes:
         """The body of the answer to a request, whole and as it came."""
@@ -153,14 +159,15 @@ class Caller:
 class Exchange:
     """One request on its way to an answer."""
 
-    __slots__ = ("_attempt", "_caller", "_doubt", "_mended", "_request", "_whole", "data")
+    __slots__ = ("_attempt", "_caller", "_mended", "_request", "_whole", "data", "doubt")
 
     def __init__(self, caller: Caller, request: Request, *, whole: bool = False) -> None:
         self._caller = caller
         self._request = request
         self._whole = whole
         self._attempt = 1
-        self._doubt: errors.Doubt = None
+        self.doubt: errors.Doubt = None
+        """What is not known of a change, after all attempts so far."""
         self._mended: set[str] = set()
         self.data = b""
         """The whole body of the answer, where it was to be read."""
@@ -182,7 +189,7 @@ class Exchange:
             except _TRANSPORT_ERRORS as broken:
                 error = self._broken(broken, way)
             except Exception as wrong:
-                error = errors.client_error(wrong, request.operation, request.location, self._doubt)
+                error = errors.client_error(wrong, request.operation, request.location, self.doubt)
                 # What is no header may be a secret, and is not to be seen in a cause either.
                 error.__cause__ = None if errors.is_bad_header(wrong) else wrong
             if error is not None:
@@ -198,7 +205,7 @@ class Exchange:
             except (CutReplyError, OSError) as error:
                 if connection.buffered() or not errors.is_cut(error):
                     raise
-                self._doubt = "lost"  # for all that is known, the server may have read it before it closed
+                self.doubt = "lost"  # for all that is known, the server may have read it before it closed
         return self._over(way.pool.address.connect(), head, body, way)
 
     def _over(self, connection: Connection, head: bytes, body: bytes | bytearray, way: Way) -> Reply:
@@ -229,7 +236,10 @@ class Exchange:
         if way.route.credentials is not None:
             now = time.time() + self._caller.skew
             credentials = way.route.credentials()
-            way.signer.sign(request.method, path, request.query, headers, request.payload, credentials, now)
+            try:
+                way.signer.sign(request.method, path, request.query, headers, request.payload, credentials, now)
+            except UnicodeEncodeError:  # a variable of bytes that are no text; the exception holds it
+                raise errors.BadHeaderError from None
         headers["user-agent"] = _USER_AGENT
         if request.body or request.method in ("PUT", "POST"):
             headers["content-length"] = str(len(request.body))
@@ -257,14 +267,12 @@ class Exchange:
     def _broken(self, broken: Exception, way: Way) -> OSError | None:
         """There was no answer: None where it is worth another attempt, for which everything is ready."""
         request = self._request
-        if isinstance(broken, OSError) and hasattr(broken, "store_code"):
-            return broken  # in words of ours already: there is no way to the bucket's other region
         # It is about a file of this computer: credentials were to be renewed, and nothing was sent.
         local = getattr(broken, "filename", None) is not None
         if not local and not isinstance(broken, UnsentError):
-            self._doubt = "lost"
+            self.doubt = "lost"
         if local or errors.is_untrusted(broken) or self._attempt >= way.route.attempts:
-            error = errors.client_error(broken, request.operation, request.location, self._doubt)
+            error = errors.client_error(broken, request.operation, request.location, self.doubt)
             error.__cause__ = broken
             return error
         self._pause(type(broken.__cause__ or broken).__name__)
@@ -276,8 +284,8 @@ class Exchange:
         doubt = errors.status_doubt(reply.status)
         # What began well and ended in an error is the server's failure.
         status = reply.status if reply.status >= 300 else 500
-        if self._doubt != "lost":
-            self._doubt = doubt or self._doubt
+        if self.doubt != "lost":
+            self.doubt = doubt or self.doubt
         # The answer to a HEAD has no body, hence no code.
         code = document.fields.get("Code") or str(status)
         if self._mends_region(way, reply, code, document) or self._mends_clock(reply, code):
@@ -294,7 +302,7 @@ class Exchange:
             status=status,
             message=message,
             request_id=request_id,
-            doubt=self._doubt,
+            doubt=self.doubt,
         )
         refusal.__cause__ = errors.store_error(code, status, message, request_id)
         return refusal
@@ -302,21 +310,28 @@ class Exchange:
     def _mends_region(self, way: Way, reply: Reply, code: str, document: Document) -> bool:
         region = reply.headers.get("x-amz-bucket-region") or document.fields.get("Region")
         elsewhere = reply.status in (301, 302, 307, 308, 400) or code in _ELSEWHERE_CODES
-        if not elsewhere or not region or region == way.route.region or "region" in self._mended:
+        if (
+            not elsewhere
+            or not region
+            or region == way.route.region
+            or not _REGION.fullmatch(region)
+            or "region" in self._mended
+        ):
             return False
         self._mended.add("region")
-        self._caller.move(region)
+        try:
+            self._caller.move(region)
+        except OSError:  # there is no way to such a region: what the store said is the better error
+            return False
         return True
 
     def _mends_clock(self, reply: Reply, code: str) -> bool:
         if code not in ("RequestTimeTooSkewed", "403") or "clock" in self._mended:
             return False
-        from email.utils import parsedate_to_datetime
-
-        try:
-            ahead = parsedate_to_datetime(reply.headers["date"]).timestamp() - time.time()
-        except (KeyError, TypeError, ValueError):
+        there = header_time(reply.headers.get("date"))
+        if there is None:
             return False
+        ahead = there / 10**9 - time.time()
         if abs(ahead - self._caller.skew) < SKEW:
             return False
         self._mended.add("clock")

@@ -81,18 +81,26 @@ _MONTHS = {
 
 
 def header_time(text: str | None) -> int | None:
-    """A time in a header, as in ``Fri, 27 Nov 2026 10:11:12 GMT`` (RFC 9110, 5.6.7)."""
+    """A time in a header, in any of the three forms of RFC 9110, 5.6.7, of which the oldest names no zone: all are GMT.
+
+    Nanoseconds since the epoch, in whole seconds; None for what is no time.
+    """
     if not text:
         return None
     try:
-        _, day, month, year, clock, _ = text.split(" ")
+        _, day, month, year, clock, zone = text.split(" ")
+        if zone != "GMT":
+            raise ValueError
         hour, minute, second = clock.split(":")
         time = datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC)
-    except (KeyError, ValueError):  # one of the older forms, or none
-        from email.utils import parsedate_to_datetime
+    except (KeyError, OverflowError, ValueError):  # one of the older forms, or none
+        from email.utils import parsedate_to_datetime  # slow to import, and seldom needed
 
         try:
             time = parsedate_to_datetime(text)
-        except (TypeError, ValueError):
+        except (IndexError, OverflowError, TypeError, ValueError):
             return None
-    return int(time.timestamp()) * 10**9
+    try:
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()) * 10**9
+    except (OverflowError, ValueError):
+        return None
