@@ -150,10 +150,10 @@ class BlockCache:
         self._scans.move(source.scan, None)
         if self._handles[source.key] <= 0:
             del self._handles[source.key]
-            if not self._handles:
-                self._buffers.clear()  # nobody reads: memory goes back
             if not source.shared:  # nobody can ever ask for them again
                 self._ready.drop(source.key, -(-source.size // BLOCK_SIZE))
+            if not self._handles:
+                self._buffers.clear()  # nobody reads: memory goes back
 
     def scans(self, source: Source, offset: int | None) -> None:
         """The handle reads ahead of itself from *offset* on, or, with None, does so no more."""

@@ -110,6 +110,8 @@ def test_interim_replies_are_passed_over_but_not_for_ever() -> None:
         b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: four\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: " + b"1" * 5000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\na: " + b"x" * BUFFER + b"\r\n\r\n",
         b"\x00" * (BUFFER + 1),
@@ -163,6 +165,9 @@ def test_a_body_in_chunks_with_trailers() -> None:
         chunked(b"abc", end=b"3\r\nabcdef\r\n0\r\n\r\n"),
         chunked(end=b"5" * 2000),
         chunked(b"abc", end=b"5\r\nab"),
+        chunked(b"abc", end=b"0\r\n" + b"a: b\r\n" * 1000),
+        chunked(end=b"0x4\r\nabcd\r\n0\r\n\r\n"),
+        chunked(end=b"0_4\r\nabcd\r\n0\r\n\r\n"),
         reply(200, b"short", content_length="10"),
     ],
 )

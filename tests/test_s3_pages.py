@@ -104,6 +104,11 @@ def test_what_is_no_entry_is_an_error(inner: str) -> None:
         read_page(page(inner), accept)
 
 
+def test_a_page_that_does_not_say_where_the_next_begins_is_an_error() -> None:
+    with pytest.raises(DocumentError, match="no token"):
+        read_page(page(entry("a"), truncated="true"), accept)
+
+
 def test_a_document_type_is_refused_with_entries_too() -> None:
     data = page(entry("a")).replace(b"\n", b'<!DOCTYPE x [<!ENTITY e "entity">]>', 1)
     with pytest.raises(DocumentError, match="document type"):

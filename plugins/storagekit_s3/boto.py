@@ -37,7 +37,7 @@ from storagekit_s3.api import (
 )
 from storagekit_s3.boto_client import make_client
 from storagekit_s3.options import Connection
-from storagekit_s3.replies import bare_etag, batch_failures, content_range, quoted_etag, refuse_foreign
+from storagekit_s3.replies import bare_etag, batch_failures, content_range, foreign, quoted_etag, refuse_foreign
 
 __all__ = ["BotoApi", "connect"]
 
@@ -280,8 +280,11 @@ class BotoApi:
             for item in reply.get("Contents", [])
         ]
         prefixes = [item["Prefix"] for item in reply.get("CommonPrefixes", [])]
-        more = reply.get("NextContinuationToken") if reply.get("IsTruncated") else None
-        return Page(entries, prefixes, more)
+        if not reply.get("IsTruncated"):
+            return Page(entries, prefixes, None)
+        if not reply.get("NextContinuationToken"):
+            raise foreign("ListObjectsV2", location, "more entries follow, and no token says where")
+        return Page(entries, prefixes, reply["NextContinuationToken"])
 
     def buckets(self) -> Sequence[str]:
         names: list[str] = []

@@ -45,6 +45,8 @@ BUFFER = 64 * 1024
 MOST_DOCUMENT = 16 * 1024 * 1024
 # Interim replies ("100 Continue") before the one that counts.
 MOST_INTERIM = 8
+# Lines behind the last chunk.
+MOST_TRAILERS = 64
 # Digits of a Content-Length: an exabyte has 19, and S3's largest object 14.
 MOST_DIGITS = 19
 # A body below this is joined to its head: one packet, and one TLS record, instead of two.
@@ -303,12 +305,12 @@ class Reply:
         self._left: int | None = None
         """Bytes up to the end of the body, or of the chunk; None where the end of the connection tells."""
         length = headers.get("content-length")
+        if length is not None and not (length.isascii() and length.isdigit() and len(length) <= MOST_DIGITS):
+            raise MalformedReplyError("a length that is no number")
         if self._chunked or status in (204, 304):
             self._left = 0
             self._chunked = self._chunked and status not in (204, 304)
         elif length is not None:
-            if not (length.isascii() and length.isdigit() and len(length) <= MOST_DIGITS):
-                raise MalformedReplyError("a length that is no number")
             self._left = int(length)
         else:
             self._keep = False
@@ -378,8 +380,11 @@ class Reply:
             raise MalformedReplyError("the length of a chunk is no number")
         self._left = int(size, 16)
         if self._left == 0:
-            while connection.line():
-                pass  # trailers, which say nothing that is needed
+            for _ in range(MOST_TRAILERS):
+                if not connection.line():
+                    break  # trailers say nothing that is needed
+            else:
+                raise MalformedReplyError("trailers without end")
             self._chunked = False
         return self._left > 0
 

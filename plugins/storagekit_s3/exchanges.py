@@ -235,7 +235,10 @@ class Exchange:
         headers = {"host": way.host, **request.headers}
         if way.route.credentials is not None:
             now = time.time() + self._caller.skew
-            credentials = way.route.credentials()
+            try:
+                credentials = way.route.credentials()
+            except OSError as error:
+                raise UnsentError("there are no credentials to sign with") from error
             try:
                 way.signer.sign(request.method, path, request.query, headers, request.payload, credentials, now)
             except UnicodeEncodeError:  # a variable of bytes that are no text; the exception holds it
@@ -268,8 +271,8 @@ class Exchange:
         """There was no answer: None where it is worth another attempt, for which everything is ready."""
         request = self._request
         # It is about a file of this computer: credentials were to be renewed, and nothing was sent.
-        local = getattr(broken, "filename", None) is not None
-        if not local and not isinstance(broken, UnsentError):
+        local = getattr(broken.__cause__, "filename", None) is not None
+        if not isinstance(broken, UnsentError):
             self.doubt = "lost"
         if local or errors.is_untrusted(broken) or self._attempt >= way.route.attempts:
             error = errors.client_error(broken, request.operation, request.location, self.doubt)

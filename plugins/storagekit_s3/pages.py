@@ -49,8 +49,12 @@ def read_page(data: bytes, check: Callable[[Document], None]) -> Page:
         prefixes = [decode(record["Prefix"]) for record in document.of("CommonPrefixes")]
     except (KeyError, ValueError):
         raise DocumentError("an entry has no key, or a size that is no number") from None
-    more = document.fields.get("NextContinuationToken") if document.fields.get("IsTruncated") == "true" else None
-    return Page(found, prefixes, more)
+    if document.fields.get("IsTruncated") != "true":
+        return Page(found, prefixes, None)
+    token = document.fields.get("NextContinuationToken")
+    if not token:
+        raise DocumentError("more entries follow, and no token says where")
+    return Page(found, prefixes, token)
 
 
 def _taken_out(data: bytes) -> tuple[list[tuple[str, ...]] | None, bytes]:
