@@ -8,7 +8,8 @@
 The JSON is committed: it is what the table's numbers can be looked up in, clause by clause. A report takes part only
 whole: one that was made with -k, or that does not know all clauses of SEMANTICS.md, is refused. Targets
 that a report is not about stay as they are, so that a server which not everybody can run is measured where it can be;
-tests/test_driver_table.py says when they have fallen behind.
+tests/test_driver_table.py says when they have fallen behind. Each server stands there once, over the transport that
+users get; the same target through boto3 (``NAME-boto3``) has to pass as well, and would only repeat its column.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from storagekit_conformance.clauses import clauses
@@ -27,6 +29,7 @@ JSON = ROOT / "docs" / "conformance.json"
 
 BEGIN = "<!-- drivers: made by scripts/driver_table.py -->"
 END = "<!-- /drivers -->"
+THROUGH_BOTO3 = "-boto3"
 
 # What a user chooses a store by, in the words of somebody who has not read the traits.
 TRAITS = {
@@ -41,6 +44,13 @@ TRAITS = {
     "atomic_rename": "renames in one step",
     "sorted_listing": "lists in order",
 }
+
+
+def once(matrix: Matrix) -> Matrix:
+    """Without the targets that are the same servers through boto3."""
+    again = {note.name for note in matrix.targets if note.name.endswith(THROUGH_BOTO3)}
+    cells = {where: cell for where, cell in matrix.cells.items() if where[1] not in again}
+    return replace(matrix, targets=tuple(note for note in matrix.targets if note.name not in again), cells=cells)
 
 
 def table(matrix: Matrix) -> str:
@@ -90,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         matrix = from_json(JSON.read_text(encoding="utf-8")) if JSON.exists() else None
         for path in given.reports:
-            matrix = merge(matrix, read(path))
+            matrix = merge(matrix, once(read(path)))
         if matrix is None:
             raise ValueError(f"there is no {JSON.name} yet: name a report")
         readme = with_table(README.read_text(encoding="utf-8"), matrix)
