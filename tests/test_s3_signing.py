@@ -334,3 +334,9 @@ def test_no_secret_is_shown() -> None:
     for shown in (repr(held), str(held), f"{[held]}", repr(signer)):
         assert "hunter" not in shown
         assert "the-id" not in shown
+
+
+def test_a_secret_that_is_no_text_cannot_sign() -> None:
+    """A variable of bytes that are no text comes as such; ``exchanges`` refuses it without showing it."""
+    with pytest.raises(UnicodeEncodeError):
+        Signer("us-east-1").sign("GET", "/", "", {"host": "h"}, EMPTY_PAYLOAD, Credentials("id", "\udcff"), 0.0)
