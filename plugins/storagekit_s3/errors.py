@@ -382,6 +382,9 @@ def is_bad_header(error: BaseException) -> bool:
     """Whether a header could not be sent as it is. Such an exception quotes the header, which may be a secret."""
     if isinstance(error, BadHeaderError):
         return True
+    # What botocore's signer meets where the standard library took a value that is no text for an encoded header.
+    if isinstance(error, AttributeError) and "'Header' object" in str(error):
+        return True
     if type(error).__name__ != "HTTPClientError":
         return False
     return any(

@@ -86,7 +86,10 @@ class Transports:
 
             return boto_route(connection, location.container)
         except Exception as error:
-            raise errors.client_error(error, "connecting", location) from error
+            mapped = errors.client_error(error, "connecting", location)
+            if not errors.is_bad_header(error):
+                raise mapped from error
+        raise mapped  # here nothing of what is no header, which may be a secret, is left to be seen
 
     def _way(self, route: Route) -> Way:
         address = address_of(route, self._connection)
