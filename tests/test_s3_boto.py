@@ -119,6 +119,13 @@ def test_an_upload_without_an_id_is_an_error() -> None:
         assert failed.value.filename == KEY.url
 
 
+@pytest.mark.parametrize(("header", "by_store"), [(b"", False), (b"x-amz-request-id: 7", True), (b'ETag: "a"', True)])
+def test_who_answered_a_put(header: bytes, by_store: bool) -> None:
+    reply = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n%s\r\n" % (header and header + b"\r\n")
+    with scripted([reply]) as (api, _):
+        assert api.put(KEY, b"data", Attributes()).by_store == by_store
+
+
 def test_three_attempts() -> None:
     with scripted([CUT, BROKEN, BROKEN]) as (api, requests), pytest.raises(OSError, match="500") as failed:
         api.put(KEY, b"data", Attributes())

@@ -153,6 +153,14 @@ def test_an_answer_that_is_no_stores_proves_nothing(body: bytes) -> None:
         assert not api.complete_upload(KEY, "id", [Part(1, "a")]).by_store
 
 
+@pytest.mark.parametrize(
+    ("headers", "by_store"), [({}, False), ({"x_amz_request_id": "7"}, True), ({"etag": "a"}, True)]
+)
+def test_who_answered_a_put(headers: dict[str, str], by_store: bool) -> None:
+    with Scripted(reply(202, b"", **headers)) as server, Wired(server) as api:
+        assert api.put(KEY, b"data", Attributes()).by_store == by_store
+
+
 GIVEN: dict[str, Any] = {
     "content_type": "text/plain",
     "cache_control": "no-store",

@@ -120,7 +120,9 @@ class WireApi:
         headers = _attributes(attributes) | _condition(condition)
         reply, _ = self._caller.call(self._upload("PutObject", location, {}, headers, body))
         etag = bare_etag(reply.headers.get("etag"))
-        return Written(etag, reply.headers.get("x-amz-version-id"), by_store=etag is not None)
+        # Swift answers a write that another has overtaken without an ETag: there is none, but a store has said so.
+        by_store = etag is not None or "x-amz-request-id" in reply.headers
+        return Written(etag, reply.headers.get("x-amz-version-id"), by_store=by_store)
 
     def create_upload(self, location: Location, attributes: Attributes) -> str:
         headers = _attributes(attributes)
