@@ -19,9 +19,10 @@ from storagekit.reading import BufferedReader
 from storagekit.settings import Settings
 from storagekit.storage import Storage, default
 from storagekit.version import __version__
-from storagekit.writing import BinaryWriter, TextWriter
+from storagekit.writing import BinaryEditor, BinaryWriter, TextWriter
 
 __all__ = [
+    "BinaryEditor",
     "BinaryWriter",
     "BufferedReader",
     "CacheInfo",

@@ -115,6 +115,11 @@ class Backend:
         writer: ObjectWriter | None = self._hooks.open_write(location=location, options=options, condition=condition)
         return self._answer(writer, "open_write", location)
 
+    def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter:
+        """Begin the next version of an object; see ``hookspecs``."""
+        writer: ObjectWriter | None = self._hooks.open_edit(location=location, options=options, base=base)
+        return self._answer(writer, "open_edit", location)
+
     def open_file(self, location: Location, options: Options, buffering: int) -> IO[bytes] | None:
         """A native file object for reading, or None where the store has none."""
         file: IO[bytes] | None = self._hooks.open_file(

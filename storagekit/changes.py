@@ -29,7 +29,7 @@ from storagekit import errors
 from storagekit.backend import Resource
 from storagekit.directories import entries_below, rmdir, scandir
 from storagekit.driver import Matches, Stat
-from storagekit.files import Streams
+from storagekit.files import EXCLUSIVE, WRITE, Streams
 from storagekit.location import Location
 from storagekit.lookup import find_object, isdir, isfile, refuse_directory, status
 from storagekit.transfers import Transfers
@@ -355,7 +355,7 @@ def _stream(source: Resource, target: Resource, streams: Streams, expected: Stat
     return writer.stat
 
 
-def _pour(reader: io.BufferedReader | io.FileIO, writer: io.BufferedWriter) -> None:
+def _pour(reader: io.BufferedReader | io.FileIO, writer: io.BufferedIOBase) -> None:
     buffer = memoryview(bytearray(CHUNK))
     while n := reader.readinto(buffer):
         writer.write(buffer[:n])
@@ -491,7 +491,7 @@ def touch(resource: Resource, streams: Streams, exist_ok: bool = True) -> None:
             raise
         try:
             # Where the store can decide it, never over an object that somebody else has made meanwhile.
-            with streams.open_writer(resource, exclusive=resource.traits.exclusive_create):
+            with streams.open_writer(resource, EXCLUSIVE if resource.traits.exclusive_create else WRITE):
                 pass
         except FileExistsError:
             if not exist_ok:

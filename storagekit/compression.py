@@ -150,11 +150,16 @@ class CompressedSink(io.RawIOBase):
 
     mode = "wb"
 
-    def __init__(self, codec: str, sink: Mutable, name: str) -> None:
+    def __init__(self, codec: str, sink: Mutable, name: str, *, appending: bool = False) -> None:
         self.name = name
+        self._codec = codec
         self._sink = sink
         self._plain = 0
-        self._encoder = _codec_file(codec, cast("IO[bytes]", sink), "wb")
+        # Every format may be written one after another, so an append is one more; but only if something is appended.
+        self._encoder = None if appending else self._begin()
+
+    def _begin(self) -> IO[bytes]:
+        return _codec_file(self._codec, cast("IO[bytes]", self._sink), "wb")
 
     def writable(self) -> bool:
         return True
@@ -165,6 +170,8 @@ class CompressedSink(io.RawIOBase):
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
+            if self._encoder is None:
+                self._encoder = self._begin()
             taken = self._encoder.write(data)
             self._plain += taken
             return taken
@@ -174,7 +181,8 @@ class CompressedSink(io.RawIOBase):
 
     def finish(self) -> None:
         """Write what the codec still holds, and the end of its format."""
-        self._encoder.close()
+        if self._encoder is not None:
+            self._encoder.close()
 
     def close(self) -> None:
         """Close the sink, which publishes nothing by that. A codec that was not finished ends into the void."""
@@ -182,7 +190,7 @@ class CompressedSink(io.RawIOBase):
             super().close()
             self._sink.mute()
             try:
-                self._encoder.close()
+                self.finish()
             finally:
                 self._sink.close()
 

@@ -275,6 +275,9 @@ class ObjectWriter(ABC):
     ordered: bool = False
     """True where parts must arrive one after another; else several threads send them at once."""
 
+    copies: tuple[int, int] | None = None
+    """The least and the most bytes that ``copy_part`` takes, where the store has it for this object."""
+
     @abstractmethod
     def part_size(self, number: int, /) -> int:
         """The size in bytes of part *number* (from 1); only the last part may be shorter."""
@@ -290,6 +293,14 @@ class ObjectWriter(ABC):
     @abstractmethod
     def write_part(self, number: int, offset: int, body: Body, /) -> None:
         """Send part *number*, which begins at byte *offset* of the object."""
+
+    def copy_part(self, number: int, offset: int, start: int, stop: int, /) -> None:
+        """Make part *number* of bytes *start* to *stop* (excluded) of the version that is edited, in the store.
+
+        Asked only where ``copies`` says how long it may be. ``io.UnsupportedOperation`` where the store turns out
+        not to do it: the engine then sends the bytes as that part.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def commit(self) -> Stat:

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from storagekit.driver import Option, Options, Stat, Traits, Upload
+from storagekit.driver import Matches, ObjectWriter, Option, Options, Stat, Traits, Upload
 from storagekit.errors import os_error, unsupported
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
@@ -42,6 +42,17 @@ class Fallbacks:
     @hookimpl(trylast=True)
     def parse(self, url: str) -> Location:
         return parse_location(url)
+
+    @hookimpl(trylast=True)
+    def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter | None:
+        # A driver that knows nothing of conditions may not even take the argument.
+        traits = self._hooks.traits(location=location, options=options)
+        if base.identity is None or not traits.conditional_replace:
+            raise self._refuse("tell whether an object is still the same version, so write it anew", location)
+        writer: ObjectWriter | None = self._hooks.open_write(
+            location=location, options=options, condition=Matches(base.identity)
+        )
+        return writer
 
     @hookimpl(trylast=True)
     def delete(self, location: Location) -> Literal[True]:

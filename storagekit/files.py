@@ -18,18 +18,23 @@ from storagekit.backend import Resource
 from storagekit.blocks import BlockCache
 from storagekit.compression import CompressedSink, DecompressedStream, codec_for
 from storagekit.driver import Absent, RangeReader
-from storagekit.errors import changed, exists, invalid, is_a_directory, not_a_directory, unsupported
+from storagekit.errors import changed, exists, invalid, is_a_directory, not_a_directory
 from storagekit.modes import Mode, parse_mode
 from storagekit.native import NativeReader
 from storagekit.reading import READ_BUFFER, BufferedReader, ReadStream
+from storagekit.sending import PartSender
 from storagekit.settings import BLOCK_SIZE, Settings
 from storagekit.transfers import Reaper, Transfers
-from storagekit.writing import BinaryWriter, PartSender, TextWriter, WriteSink
+from storagekit.updating import EditStream
+from storagekit.writing import BinaryEditor, BinaryWriter, TextWriter, WriteSink
 
-__all__ = ["Streams", "check_access", "check_layers", "check_same_version", "open_url"]
+__all__ = ["EXCLUSIVE", "WRITE", "Streams", "check_access", "check_layers", "check_same_version", "open_url"]
 
 # Small writes are gathered to this before they reach Python code; larger ones pass the buffer by.
 WRITE_BUFFER = 256 * 1024
+
+# For those who write without a user's own mode.
+WRITE, EXCLUSIVE = Mode("w", False, True), Mode("x", False, True)
 
 Recipe = Callable[[], tuple[Any, ...]]
 
@@ -47,9 +52,9 @@ class Streams:
     cache: BlockCache
     reaper: Reaper
 
-    def open_object(self, resource: Resource, *, head: int = BLOCK_SIZE) -> RangeReader:
+    def open_object(self, resource: Resource, *, head: int = BLOCK_SIZE, explain: bool = True) -> RangeReader:
         """One version of an object, with its first *head* bytes where the store sends them along; the errors of
-        ``open`` where there is none."""
+        ``open`` where there is none, or with *explain* False the store's own."""
         self.reaper.poke()
         location = resource.location
         if location.is_root:
@@ -57,7 +62,8 @@ class Streams:
         try:
             reader = resource.backend.open_read(location, resource.options, head=head)
         except FileNotFoundError as missing:
-            _explain(resource, missing)
+            if explain:
+                _explain(resource, missing)
             raise
         if location.path.endswith("/") and not reader.stat.size:
             reader.close()  # a marker holds nothing; a key with a slash that holds bytes is data
@@ -87,32 +93,60 @@ class Streams:
         raw = self.open_raw(resource, buffered=buffer_size > 0, access=access)
         return BufferedReader(raw, buffer_size, recipe) if buffer_size else cast(io.BufferedReader, raw)
 
-    def open_sink(self, resource: Resource, *, exclusive: bool = False) -> WriteSink:
-        """The sealed raw sink for a new object."""
-        location = resource.location
+    def open_sink(self, resource: Resource, mode: Mode = WRITE) -> WriteSink:
+        """The sealed raw sink for a new object, or for a draft of one that is there."""
         lookup.refuse_directory(resource)
-        if exclusive:
+        if mode.action == "x":
             # Early, so that nobody writes for an hour in vain; what decides is the condition at the commit.
             _refuse_existing(resource)
-        writer = resource.backend.open_write(location, resource.options, Absent() if exclusive else None)
+        base = self._open_base(resource, mode) if mode.action in "ra" else None
+        location, options = resource.location, resource.options
         try:
-            sender = PartSender(writer, location.url, self.transfers, self.reaper, self.settings.write_bytes)
+            if base is not None:
+                writer = resource.backend.open_edit(location, options, base.stat)
+            else:
+                writer = resource.backend.open_write(location, options, Absent() if mode.action in "xa" else None)
+            try:
+                sender = PartSender(writer, location.url, self.transfers, self.reaper, self.settings.write_bytes)
+            except BaseException:
+                writer.abort()
+                raise
         except BaseException:
-            writer.abort()
+            if base is not None:
+                base.close()
             raise
-        return WriteSink(sender, "xb" if exclusive else "wb")
+        if mode.update or mode.action == "a":
+            return EditStream(sender, mode, base)
+        return WriteSink(sender, f"{mode.action}b")
+
+    def _open_base(self, resource: Resource, mode: Mode) -> ReadStream | None:
+        """The version that is edited; None where there is none and none is needed."""
+        try:
+            # Who only appends needs to know what is there, and none of it; one byte, because an answer with bytes says
+            # more than one without, as how many tags there are.
+            reader = self.open_object(resource, head=BLOCK_SIZE if mode.reading else 1, explain=mode.action == "r")
+        except FileNotFoundError:
+            if mode.action == "r":
+                raise
+            return None
+        return ReadStream(reader, self.cache, self.reaper, buffered=True)
 
     def open_writer(
-        self, resource: Resource, *, exclusive: bool = False, codec: str | None = None, buffer_size: int = WRITE_BUFFER
-    ) -> BinaryWriter:
-        """A buffered binary writer that publishes at its successful ``close`` and never otherwise."""
-        sink = self.open_sink(resource, exclusive=exclusive)
+        self,
+        resource: Resource,
+        mode: Mode = WRITE,
+        *,
+        codec: str | None = None,
+        buffer_size: int = WRITE_BUFFER,
+    ) -> BinaryWriter | BinaryEditor:
+        """A buffered binary file object that publishes at its successful ``close`` and never otherwise."""
+        sink = self.open_sink(resource, mode)
         raw: io.RawIOBase = sink
         try:
             if codec is not None:
-                raw = CompressedSink(codec, sink, sink.name)
+                raw = CompressedSink(codec, sink, sink.name, appending=mode.action == "a")
                 sink.finishing.append(raw)
-            return BinaryWriter(raw, sink, buffer_size)
+            return (BinaryEditor if mode.update else BinaryWriter)(raw, sink, buffer_size)
         except BaseException:  # no memory for a buffer of that size
             sink.mute()
             sink.close()
@@ -166,10 +200,10 @@ def open_url(
     """Open an object as the builtin ``open`` opens a file; the object types are ours, the layers the same."""
     url = resource.location.url
     parsed = parse_mode(mode, url)
-    if parsed.action == "a" or parsed.update:
-        raise unsupported(url, f"mode {mode!r} is not supported on {resource.location.scheme}:// yet; use r, w or x")
     check_layers(parsed, buffering, encoding, errors, newline, url)
     codec = codec_for(compression, url)
+    if codec is not None and parsed.update:
+        raise invalid(url, f"mode {mode!r} does not go with compression: compressed data is read or written")
     text = {
         "encoding": "utf-8" if encoding is None else encoding,
         "errors": errors,
@@ -207,7 +241,7 @@ def _open_to_write(
     size: int,
     text: dict[str, Any],
 ) -> IO[Any]:
-    writer = streams.open_writer(resource, exclusive=parsed.action == "x", codec=codec, buffer_size=size)
+    writer = streams.open_writer(resource, parsed, codec=codec, buffer_size=size)
     if parsed.binary:
         return writer
     try:

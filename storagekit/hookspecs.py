@@ -95,6 +95,14 @@ class DriverHooks:
         """
 
     @hookspec(firstresult=True)
+    def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter | None:
+        """Begin the next version of the object that *base* was seen of, to be published only if it still is that one.
+
+        What the store keeps beside its bytes stays, as far as *options* do not say otherwise, and the store may copy
+        parts of it (``ObjectWriter.copies``). Without this hook: ``open_write`` under ``Matches(base.identity)``.
+        """
+
+    @hookspec(firstresult=True)
     def delete(self, location: Location, options: Options, condition: Condition) -> Literal[True] | None:
         """Remove the object at exactly *location*; return True, also where there was none.
 

@@ -2,7 +2,7 @@
 
 A plain local path or a file descriptor goes to the builtin, or to the standard library's opener of a codec; a URL gets
 its layers from ``files``. The types are those of the builtin. Writing to a URL gives subclasses of them,
-``BinaryWriter`` and ``TextWriter``, which also have ``discard()`` and ``stat``.
+``BinaryWriter``, ``BinaryEditor`` and ``TextWriter``, which also have ``discard()`` and ``stat``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from storagekit.errors import invalid
 from storagekit.modes import parse_mode
 
 if TYPE_CHECKING:
-    from _typeshed import OpenBinaryModeReading, OpenBinaryModeWriting, OpenTextMode
+    from _typeshed import OpenBinaryModeReading, OpenBinaryModeUpdating, OpenBinaryModeWriting, OpenTextMode
 
 __all__ = ["Opener"]
 
@@ -86,6 +86,23 @@ class Opener(Engine):
     def open(
         self,
         file: AnyPath | int,
+        mode: OpenBinaryModeUpdating,
+        buffering: int = -1,
+        encoding: None = None,
+        errors: None = None,
+        newline: None = None,
+        closefd: bool = True,
+        opener: Callable[[str, int], int] | None = None,
+        *,
+        compression: str | None = None,
+        access: Access | None = None,
+        options: Options | None = None,
+    ) -> io.BufferedRandom: ...
+
+    @overload
+    def open(
+        self,
+        file: AnyPath | int,
         mode: str,
         buffering: int = -1,
         encoding: str | None = None,
@@ -114,18 +131,20 @@ class Opener(Engine):
         access: Access | None = None,
         options: Options | None = None,
     ) -> IO[Any]:
-        """Open a file or an object, as the builtin ``open`` does (modes ``r``, ``w`` and ``x``, binary and text).
+        """Open a file or an object, as the builtin ``open`` does, in each of its modes, binary and text.
 
         Nothing is visible before a successful ``close()``; leaving ``with`` by an exception, ``discard()``, garbage
-        collection and the interpreter's exit publish nothing. ``x`` is decided atomically at ``close()``. Text is
+        collection and the interpreter's exit publish nothing. ``x`` is decided atomically at ``close()``. ``a``, ``r+``
+        and ``a+`` edit the version that is there: published at ``close()`` only if it still is that one, with what the
+        store keeps beside its bytes. Text is
         UTF-8 unless *encoding* says otherwise, and is written with ``\\n`` on every platform. *compression* is
         ``"gzip"``, ``"bz2"``, ``"xz"`` or ``"infer"`` (by suffix). *access* may say how a URL will be read:
         ``"sequential"`` reads ahead from the first read on, ``"random"`` never; without it the reads themselves tell.
         *options* go to the URL's driver; *closefd* and *opener* are for local paths.
 
         Raises ``FileNotFoundError``, ``IsADirectoryError``, ``FileExistsError`` (``x``), ``PermissionError``;
-        ``io.UnsupportedOperation`` for ``a`` and ``+`` on a URL. While reading: ``ObjectChangedError`` when the
-        object is no longer the version that was opened.
+        ``io.UnsupportedOperation`` where the store cannot decide the condition that a mode needs. While reading, and at
+        the ``close()`` of an edit: ``ObjectChangedError`` when the object is no longer the version that was opened.
 
         >>> import storagekit
         >>> with storagekit.open("memory://open/notes.txt", "w") as f:

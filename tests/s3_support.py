@@ -185,6 +185,10 @@ class FakeApi:
         self._enter("head")
         return self._info(self._find("HeadObject", location))
 
+    def tags(self, location: Location, *, version_id: str | None = None) -> Mapping[str, str]:
+        self._enter("tags")
+        return self._find("GetObjectTagging", location).attributes.tags
+
     def head_bucket(self, location: Location) -> None:
         self._enter("head_bucket")
 

@@ -273,14 +273,21 @@ def test_wrong_arguments_are_refused_as_by_the_builtin(
     assert toy.objects == {"key": b"data"}, "an error of the caller publishes nothing"
 
 
-@pytest.mark.parametrize("mode", ["a", "ab", "r+", "rb+", "w+b", "x+", "a+t"])
-def test_update_modes_are_refused_by_name(toy: Toy, storage: Storage, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["a", "ab", "r+", "rb+", "a+t"])
+def test_edits_need_a_store_that_decides_conditions(toy: Toy, storage: Storage, mode: str) -> None:
     put(toy, key=b"data")
-    with pytest.raises(io.UnsupportedOperation, match="mode") as caught:
+    with pytest.raises(io.UnsupportedOperation, match="same version") as caught:
         storage.open("toy://box/key", mode)
-    assert repr(mode) in str(caught.value)
     assert caught.value.errno == errno.ENOTSUP
     assert caught.value.filename == "toy://box/key"
+    assert toy.objects == {"key": b"data"}
+
+
+@pytest.mark.parametrize("mode", ["r+", "w+b", "x+", "a+t"])
+def test_edits_do_not_go_with_compression(toy: Toy, storage: Storage, mode: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="compression") as caught:
+        storage.open("toy://box/key", mode, compression="gzip")
+    assert repr(mode) in str(caught.value)
     assert toy.calls == []
 
 

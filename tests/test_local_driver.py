@@ -517,18 +517,69 @@ def test_without_hard_links_the_exclusive_mode_is_refused(tmp_path: Path, monkey
     assert (caught.value.errno, caught.value.filename) == (errno.ENOTSUP, at(tmp_path / "f").url)
 
 
-def test_matches_is_refused(driver: LocalDriver, tmp_path: Path) -> None:
+def test_matches(driver: LocalDriver, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    old = Matches(put(path, b"old").identity or "")
+    writer = begin(path, old)
+    put(path, b"theirs")
+    with pytest.raises(ObjectChangedError):
+        writer.put([b"mine"])
+    writer.abort()
+    new = Matches(driver.stat(at(path)).identity or "")
+    begin(path, new).put([b"mine"])
+    assert path.read_bytes() == b"mine"
+    writer = begin(path, Matches(driver.stat(at(path)).identity or ""))
+    path.unlink()
+    with pytest.raises(ObjectChangedError):
+        writer.put([b"mine"])
+    writer.abort()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_removal_under_a_condition_is_refused(driver: LocalDriver, tmp_path: Path) -> None:
     stat = put(tmp_path / "f", b"x")
-    condition = Matches(stat.identity or "")
     with pytest.raises(io.UnsupportedOperation):
-        begin(tmp_path / "f", condition)
-    with pytest.raises(io.UnsupportedOperation):
-        driver.delete(stat.location, condition)
-    with pytest.raises(io.UnsupportedOperation):
-        driver.copy(stat, at(tmp_path / "g"), condition)
-    traits = driver.traits()
-    assert not traits.conditional_replace
-    assert not traits.conditional_delete
+        driver.delete(stat.location, Matches(stat.identity or ""))
+    assert driver.traits().conditional_replace
+    assert not driver.traits().conditional_delete
+
+
+def test_an_edit_copies_in_the_kernel_what_stays(driver: LocalDriver, tmp_path: Path) -> None:
+    stat = put(tmp_path / "f", b"0123456789")
+    (tmp_path / "f").chmod(0o640)
+    writer = driver.open_edit(at(tmp_path / "f"), driver.stat(at(tmp_path / "f")))
+    assert writer.copies is not None
+    writer.copy_part(1, 0, 2, 6)
+    writer.write_part(2, 4, [b"end"])
+    writer.commit()
+    assert (tmp_path / "f").read_bytes() == b"2345end"
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o640
+    writer = driver.open_edit(at(tmp_path / "f"), stat)
+    with pytest.raises(ObjectChangedError):
+        writer.copy_part(1, 0, 0, 1)
+    writer.abort()
+    assert os.listdir(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.ENOSYS, errno.EINVAL])
+def test_a_file_system_that_copies_nothing(
+    driver: LocalDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    (tmp_path / "f").write_bytes(b"0123456789")
+    with storagekit.open((tmp_path / "f").as_uri(), "ab") as file:
+        file.write(b"!")
+    assert (tmp_path / "f").read_bytes() == b"0123456789!"
+
+
+def test_a_fifo_is_not_edited(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for mode in ("ab", "r+b"):
+        with pytest.raises(io.UnsupportedOperation):
+            storagekit.open((tmp_path / "pipe").as_uri(), mode)
 
 
 # what is no regular file

@@ -21,13 +21,14 @@ from typing import Any
 import pytest
 
 import storagekit
-from storagekit import writing
+from storagekit import sending, writing
 from storagekit.compression import CompressedSink
 from storagekit.driver import Body, ObjectWriter, Stat
 from storagekit.errors import OutcomeUnknownError
 from storagekit.location import parse_location
+from storagekit.sending import PartSender
 from storagekit.transfers import Job, Reaper, Transfers
-from storagekit.writing import BinaryWriter, PartSender, TextWriter, WriteSink
+from storagekit.writing import BinaryWriter, TextWriter, WriteSink
 
 URL = "toy://box/key"
 HERE = parse_location(URL)
@@ -502,12 +503,12 @@ def test_an_interrupt_at_any_line_of_a_write_publishes_no_garbled_object(box: Bo
 
 
 def _interrupted_at(nth: int, step: Callable[[bytes], object], data: bytes) -> bool:
-    """Run *step*, interrupted before the nth line of ``writing`` that it runs; False when there are fewer."""
+    """Run *step*, interrupted before the nth line that it runs of either module; False when there are fewer."""
     count = 0
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         nonlocal count
-        if frame.f_code.co_filename != writing.__file__:
+        if frame.f_code.co_filename not in (writing.__file__, sending.__file__):
             return None
         if event == "line":
             count += 1

@@ -266,18 +266,6 @@ def test_exclusive_is_decided_at_close(box: Box, client: Client, size: int) -> N
     assert box.get("object") == b"somebody else's"
 
 
-@clause("writing.update-refused")
-@pytest.mark.parametrize("mode", ["a", "ab", "r+", "r+b", "w+", "w+b", "x+", "a+"])
-def test_update_modes(box: Box, mode: str) -> None:
-    url = box.put("object", b"old")
-    for place in (url, box.url("new")):
-        with pytest.raises(io.UnsupportedOperation) as caught:
-            box.open(place, mode)
-        assert mode in str(caught.value), "the message names the mode"
-    assert box.get("object") == b"old"
-    assert box.absent("new")
-
-
 @clause("writing.edges")
 @pytest.mark.parametrize("edge", [BLOCK, PART, 2 * PART])
 def test_pieces_that_end_around_edges(box: Box, edge: int) -> None:

@@ -5,7 +5,8 @@ be pointed at a folder or a bucket, and so it promises what a store promises whe
 is published whole (see ``writing``), a listing is sorted (see ``listing``), and every error names the URL.
 
 Directories are real, and the operating system resolves ``//``, ``.`` and ``..``. A file system decides no change on
-a condition other than "there is nothing yet", so ``Matches`` is refused rather than checked with a gap.
+a condition other than "there is nothing yet"; that a file is still the same version is decided among the writers of
+this library (see ``writing``), and no removal under that condition is offered.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Literal
 
 from storagekit import errors
-from storagekit.driver import Condition, ObjectWriter, RangeReader, Stat, Traits, Upload
+from storagekit.driver import Condition, Matches, ObjectWriter, RangeReader, Stat, Traits, Upload
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location
 from storagekit_local.listing import list_directory, list_partials
@@ -42,6 +43,7 @@ class LocalDriver:
         return Traits(
             empty_directories=True,
             exclusive_create=True,
+            conditional_replace=True,
             ranged_reads=True,
             sorted_listing=True,
             server_copy=True,
@@ -77,6 +79,11 @@ class LocalDriver:
     @hookimpl
     def open_write(self, location: Location, condition: Condition) -> ObjectWriter:
         return open_writer(location, condition)
+
+    @hookimpl
+    def open_edit(self, location: Location, base: Stat) -> ObjectWriter:
+        assert base.identity is not None  # every regular file has one
+        return open_writer(location, Matches(base.identity), base)
 
     @hookimpl
     def delete(self, location: Location, condition: Condition) -> Literal[True]:

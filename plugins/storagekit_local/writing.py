@@ -15,6 +15,11 @@ follows the builtin ``open`` as closely as a replaced file can:
 * a file that we may not write is refused, although its folder would let us replace it;
 * devices and fifos are written straight: there is nothing to replace, and what was written cannot be taken back.
 
+"Replace it if it is still this version" is nothing that a file system can do in one step. It is decided under a lock
+on the folder, which every sealed writer takes for the moment of giving the name; so among the users of this
+library no change is lost. Against programs that know nothing of it a moment stays open between the last look and the
+new name, and so it does on file systems without locks.
+
 What a replaced file loses: its other hard links keep the old content, and extended attributes do not come along.
 """
 
@@ -23,12 +28,20 @@ from __future__ import annotations
 import errno
 import os
 import stat as _stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from secrets import token_hex
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from storagekit import errors
-from storagekit.driver import Absent, Body, Condition, ObjectWriter, Stat
+from storagekit.driver import Absent, Body, Condition, Matches, ObjectWriter, Stat
 from storagekit.location import Location
-from storagekit_local.paths import os_path, reported, stat_of
+from storagekit_local.paths import identity_of, os_path, reported, stat_of
+from storagekit_local.reading import open_regular
 
 __all__ = ["FileWriter", "is_partial", "open_writer"]
 
@@ -37,6 +50,9 @@ _SUFFIX = ".partial"
 
 # Large enough that handing a part to a thread is nothing beside writing it, small enough to hold several.
 PART_SIZE = 4 * 1024 * 1024
+
+# The most that one part copies, which is also the most that a reader of the progress would wait for.
+COPY_SIZE = 1 << 30
 
 # As many symbolic links in a row as Linux follows.
 _MAX_LINKS = 40
@@ -47,19 +63,20 @@ def is_partial(name: str) -> bool:
     return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 
-def open_writer(location: Location, condition: Condition) -> FileWriter:
+def open_writer(location: Location, condition: Condition, base: Stat | None = None) -> FileWriter:
     """Begin to write *location*; see the module's text for what happens to whatever is there."""
-    if condition is not None and not isinstance(condition, Absent):
-        raise errors.unsupported(location, "files cannot be replaced on a condition in one step; write without it")
-    exclusive = condition is not None
+    exclusive = isinstance(condition, Absent)
     path = os_path(location)
     with reported(location):
         existing = _existing(path)
         if existing and _stat.S_ISDIR(existing.st_mode) and (not exclusive or path.endswith("/")):
             raise errors.is_a_directory(location)
         if not exclusive and existing and not _stat.S_ISREG(existing.st_mode):
+            if condition is not None:
+                raise errors.unsupported(location, "not a regular file: it has no versions to tell apart")
             return StraightWriter(location, os.open(path, os.O_WRONLY))
-        return SealedWriter(location, _target(path, follow=not exclusive), None if exclusive else existing, exclusive)
+        target = _target(path, follow=not exclusive)
+        return SealedWriter(location, target, None if exclusive else existing, condition, base)
 
 
 def _existing(path: str) -> os.stat_result | None:
@@ -116,11 +133,21 @@ class FileWriter(ObjectWriter):
 class SealedWriter(FileWriter):
     """Writes a hidden file and gives it its name at the end. Parts may come in any order, from any thread."""
 
-    def __init__(self, location: Location, target: str, existing: os.stat_result | None, exclusive: bool) -> None:
+    def __init__(
+        self,
+        location: Location,
+        target: str,
+        existing: os.stat_result | None,
+        condition: Condition,
+        base: Stat | None = None,
+    ) -> None:
         if existing and not os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), target)
         self._target = target
-        self._exclusive = exclusive
+        self._condition = condition
+        self._base = base
+        if base is not None and hasattr(os, "copy_file_range"):
+            self.copies = (1, COPY_SIZE)
         self._partial = os.path.join(os.path.dirname(target), f"{_PREFIX}{token_hex(8)}{_SUFFIX}")
         # What will be private must never have been open to others, not even while it was empty.
         mode = 0o600 if existing else 0o666
@@ -159,6 +186,28 @@ class SealedWriter(FileWriter):
                     offset += n
                     view = view[n:]
 
+    def copy_part(self, number: int, offset: int, start: int, stop: int, /) -> None:
+        assert self._base is not None
+        try:
+            source = open_regular(self._base.location)
+        except FileNotFoundError as error:
+            raise errors.changed(self._location, "The file is gone") from error
+        try:
+            if identity_of(os.fstat(source)) != self._base.identity:
+                raise errors.changed(self._location)
+            while start < stop:
+                # In the kernel, and on some file systems by sharing blocks.
+                count = os.copy_file_range(source, self.fileno(), stop - start, start, offset)
+                if not count:
+                    raise errors.changed(self._location)
+                start, offset = start + count, offset + count
+        except OSError as error:
+            if error.errno in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+                raise errors.unsupported(self._location, "this file system copies nothing by itself") from error
+            raise
+        finally:
+            os.close(source)
+
     def commit(self) -> Stat:
         fd = self.fileno()
         with reported(self._location):
@@ -166,11 +215,21 @@ class SealedWriter(FileWriter):
             os.fsync(fd)
             found = os.fstat(fd)
             self._close()
-            if self._exclusive:
+            if isinstance(self._condition, Absent):
                 self._link()
             else:
-                os.replace(self._partial, self._target)
+                with _locked(os.path.dirname(self._target)):
+                    if isinstance(self._condition, Matches) and self._identity() != self._condition.identity:
+                        raise errors.changed(self._location)
+                    os.replace(self._partial, self._target)
         return stat_of(self._location, found)
+
+    def _identity(self) -> str | None:
+        """The version that stands at the target now; None for nothing."""
+        try:
+            return identity_of(os.stat(self._target))
+        except FileNotFoundError:
+            return None
 
     def _link(self) -> None:
         """Take the name if nobody has it."""
@@ -195,6 +254,22 @@ class SealedWriter(FileWriter):
             os.unlink(self._partial)
         except OSError:
             pass  # published, removed before, or in a folder that is out of reach: listings hide it
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Hold the folder against the other sealed writers, where that can be had."""
+    fd = os.open(folder, os.O_RDONLY) if fcntl is not None else -1
+    try:
+        if fd >= 0:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except OSError:
+                pass  # a file system without locks
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)  # which ends the lock
 
 
 class StraightWriter(FileWriter):

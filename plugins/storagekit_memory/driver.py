@@ -30,6 +30,7 @@ from storagekit.driver import (
     Body,
     BytesReader,
     Condition,
+    Matches,
     ObjectWriter,
     Option,
     Options,
@@ -158,6 +159,12 @@ class MemoryDriver:
         if location.is_root:
             raise errors.is_a_directory(location)
         return _MemoryWriter(self, location, _extra(location, options), condition)
+
+    @hookimpl
+    def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter:
+        assert base.identity is not None  # every object here has one
+        extra = {**base.extra, **_extra(location, options)}
+        return _MemoryWriter(self, location, extra, Matches(base.identity))
 
     @hookimpl
     def delete(self, location: Location, condition: Condition) -> Literal[True]:

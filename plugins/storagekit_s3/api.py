@@ -53,6 +53,8 @@ class Attributes:
     expires: str | None = None
     website_redirect_location: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Written along with the object; no reply names them (``Api.tags``)."""
     storage_class: str | None = None
     server_side_encryption: str | None = None
     sse_kms_key_id: str | None = None
@@ -68,6 +70,8 @@ class Info:
     modified_ns: int | None
     version_id: str | None
     attributes: Attributes
+    tag_count: int = 0
+    """How many tags it has, where the server says so."""
 
 
 class ByteStream(Protocol):
@@ -180,6 +184,9 @@ class Api(Protocol):
     def head(self, location: Location, *, version_id: str | None = None) -> Info:
         """HeadObject."""
 
+    def tags(self, location: Location, *, version_id: str | None = None) -> Mapping[str, str]:
+        """GetObjectTagging."""
+
     def head_bucket(self, location: Location) -> None:
         """HeadBucket; returns where the bucket exists and may be seen."""
 
@@ -208,7 +215,10 @@ class Api(Protocol):
         """AbortMultipartUpload."""
 
     def copy(self, location: Location, source: Source, attributes: Attributes, *, replace: bool) -> Written:
-        """CopyObject; *replace* gives the target *attributes*' headers and metadata instead of the source's."""
+        """CopyObject; *replace* gives the target *attributes*' headers and metadata instead of the source's.
+
+        Tags that *attributes* has take the place of the source's in any case.
+        """
 
     def delete(self, location: Location, condition: Condition = None) -> None:
         """DeleteObject."""

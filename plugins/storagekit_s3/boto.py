@@ -37,7 +37,16 @@ from storagekit_s3.api import (
 )
 from storagekit_s3.boto_client import make_client
 from storagekit_s3.options import Connection
-from storagekit_s3.replies import bare_etag, batch_failures, content_range, foreign, quoted_etag, refuse_foreign
+from storagekit_s3.replies import (
+    bare_etag,
+    batch_failures,
+    content_range,
+    foreign,
+    quoted_etag,
+    refuse_foreign,
+    tag_count,
+)
+from storagekit_s3.signing import encode_query
 
 __all__ = ["BotoApi", "connect"]
 
@@ -140,6 +149,11 @@ class BotoApi:
         reply = self._call("HeadObject", "head_object", location, **_key(location), VersionId=version_id)
         return _info(reply, reply.get("ContentLength"))
 
+    def tags(self, location: Location, *, version_id: str | None = None) -> Mapping[str, str]:
+        reply = self._call("GetObjectTagging", "get_object_tagging", location, **_key(location), VersionId=version_id)
+        refuse_foreign(reply, "GetObjectTagging", location, "TagSet")
+        return {tag["Key"]: tag["Value"] for tag in reply["TagSet"]}
+
     def head_bucket(self, location: Location) -> None:
         self._call("HeadBucket", "head_bucket", location, Bucket=location.container)
 
@@ -232,6 +246,7 @@ class BotoApi:
             **_source(source),
             **_parameters(attributes),
             MetadataDirective="REPLACE" if replace else "COPY",
+            TaggingDirective="REPLACE" if attributes.tags else None,
         )
         result = reply.get("CopyObjectResult") or {}
         etag, modified = bare_etag(result.get("ETag")), _nanoseconds(result.get("LastModified"))
@@ -435,7 +450,8 @@ def _key(location: Location) -> dict[str, Any]:
 
 
 def _parameters(attributes: Attributes) -> dict[str, Any]:
-    return {their: value for our, their in _NAMES.items() if (value := getattr(attributes, our))}
+    parameters = {their: value for our, their in _NAMES.items() if (value := getattr(attributes, our))}
+    return parameters | ({"Tagging": encode_query(attributes.tags)} if attributes.tags else {})
 
 
 def _condition(condition: Condition) -> dict[str, Any]:
@@ -484,5 +500,11 @@ def _info(reply: Mapping[str, Any], size: int | None) -> Info:
         sse_kms_key_id=reply.get("SSEKMSKeyId"),
     )
     return Info(
-        size, bare_etag(reply.get("ETag")), _nanoseconds(reply.get("LastModified")), reply.get("VersionId"), attributes
+        size,
+        bare_etag(reply.get("ETag")),
+        _nanoseconds(reply.get("LastModified")),
+        reply.get("VersionId"),
+        attributes,
+        # Only the reply to a GET has it as a field of its own in every release of botocore.
+        tag_count(reply["ResponseMetadata"]["HTTPHeaders"]),
     )

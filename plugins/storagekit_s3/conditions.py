@@ -18,18 +18,21 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NoReturn, TypeVar
 
 from storagekit import errors
 from storagekit.driver import Absent, Condition, Matches
 from storagekit.location import Location
-from storagekit_s3.api import Api, Attributes, Info
+from storagekit_s3.api import Api, Attributes, Info, Source
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import ConditionalWrites
 from storagekit_s3.servers import PROFILES, Profile, profile_of
 
-__all__ = ["Guard", "check", "guard", "learn_profile", "leave_unknown", "look", "refuse", "settle"]
+__all__ = ["Guard", "check", "guard", "learn_profile", "leave_unknown", "look", "pinned", "refuse", "settle"]
+
+_Reply = TypeVar("_Reply")
 
 _MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
 
@@ -121,8 +124,8 @@ def settle(
     info = look(api, location, error)
     if info is not None and etag is not None and (info.etag, info.size) == (etag, size):
         absent = isinstance(condition, Absent)
-        # No reply shows an ACL. Where nothing was there before, bytes and headers are enough.
-        if (size == 0 and absent) or (attributes.acl is not None and not absent):
+        # No reply shows an ACL or tags. Where nothing was there before, bytes and headers are enough.
+        if (size == 0 and absent) or ((attributes.acl is not None or attributes.tags) and not absent):
             leave_unknown(error, location)
         if _shows(info.attributes, attributes):
             return info
@@ -183,3 +186,26 @@ def _raise_as(mine: OSError, theirs: OSError) -> NoReturn:
     request_id = getattr(theirs, "request_id", None)
     errors.describe(mine, store_code=store_code_of(theirs), status=status_of(theirs), request_id=request_id)
     raise mine from theirs.__cause__ or theirs
+
+
+def pinned(api: Api, origin: Source, profile: Profile, request: Callable[[Source], _Reply]) -> _Reply:
+    """Make a copying *request* for the version of *origin*, or for what is there if the server cannot tell.
+
+    Swift refuses an object that was written in parts under its own ETag, because it compares that with another one.
+    """
+    try:
+        return request(origin)
+    except FileNotFoundError as error:
+        if getattr(error, "store_code", None) != "NoSuchKey":  # a bucket or an upload: the target's
+            raise
+        gone = errors.not_found(origin.location)
+        raise errors.describe(
+            gone, store_code="NoSuchKey", status=status_of(error), request_id=getattr(error, "request_id", None)
+        ) from error
+    except OSError as error:
+        known = profile.copy_source_condition or origin.etag is None or "-" not in origin.etag
+        if known or status_of(error) != 412 or doubt_of(error) is not None:
+            raise
+        if api.head(origin.location, version_id=origin.version_id).etag != origin.etag:
+            raise
+    return request(replace(origin, etag=None))

@@ -6,7 +6,7 @@ one; for the others the source is looked at afterwards, unless the copy's own ET
 CopyObject takes up to 5 GiB. Beyond that, and where something must hold for the *target* (CopyObject's own
 conditions are ignored by most servers), the copy is a multipart upload whose parts the store copies, and the
 condition is decided when it is completed. A server that cannot copy parts leaves those cases to the core, which
-streams. A multipart copy keeps headers and metadata; tags would need another permission, and stay behind.
+streams. A multipart copy keeps headers, metadata and tags; for those S3 wants the permission ``s3:GetObjectTagging``.
 An object's own ACL is never copied, by CopyObject neither; most buckets have ACLs switched off.
 """
 
@@ -17,14 +17,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from storagekit import errors
 from storagekit.driver import Condition, Stat
 from storagekit.location import Location
-from storagekit_s3.api import Api, Attributes, Part, Source, Written
-from storagekit_s3.conditions import Guard, check, guard, leave_unknown, settle
-from storagekit_s3.errors import doubt_of, status_of
+from storagekit_s3.api import Api, Attributes, Info, Part, Source, Written
+from storagekit_s3.conditions import Guard, check, guard, leave_unknown, pinned, settle
+from storagekit_s3.errors import doubt_of
 from storagekit_s3.options import S3Options
 from storagekit_s3.servers import Profile
 from storagekit_s3.writing import MAX_PARTS, abort_until_gone, begin_upload, look_after, multipart_etag
@@ -38,8 +37,6 @@ COPY_LIMIT = 5 * 1024 * MiB
 # A part of a copy costs the client nothing; smaller ones are copied side by side, 20 for the smallest such object.
 COPY_PART_SIZE = 256 * MiB
 COPY_THREADS = 8
-
-_Reply = TypeVar("_Reply")
 
 # What a CopyObject with new metadata replaces as a whole, so that the rest must be sent again.
 _REPLACED = {
@@ -66,7 +63,7 @@ def copy_object(
     if condition is not None and source.size == 0:
         return _put_empty(api, origin, target, options, kept)
     if parts:
-        attributes = _merged(api, origin, options)
+        attributes = _merged(api, origin, options, tags=True)
         written = _copy_parts(api, origin, target, source.size, attributes, kept, profile)
         return _finished(api, origin, target, source.size, profile, written)
     renew = bool(options.attributes_given & _REPLACED)
@@ -85,50 +82,39 @@ def touch_object(api: Api, stat: Stat, profile: Profile) -> Stat:
     if (info.size or 0) > COPY_LIMIT:
         if not profile.copy_part:
             raise errors.unsupported(target, "this server cannot renew the time of an object of more than 5 GiB")
+        info = _with_tags(api, origin, info)
         written = _copy_parts(api, origin, target, info.size or 0, info.attributes, Guard(), profile)
     else:
         written = _copy_once(api, origin, target, info.size or 0, info.attributes, True, profile)
     return _finished(api, replace(origin, etag=None), target, info.size or 0, profile, written)
 
 
-def _merged(api: Api, origin: Source, options: S3Options) -> Attributes:
-    """The source's headers and metadata, with those that the user gave in their place.
+def _merged(api: Api, origin: Source, options: S3Options, *, tags: bool = False) -> Attributes:
+    """The source's headers and metadata, with those that the user gave in their place; its *tags* too where asked for.
 
     Storage class and encryption are the target's own affair, as with CopyObject.
     """
-    kept = api.head(origin.location, version_id=origin.version_id).attributes
+    info = api.head(origin.location, version_id=origin.version_id)
+    if tags and "tags" not in options.attributes_given:
+        info = _with_tags(api, origin, info)
     given = {name: getattr(options.attributes, name) for name in options.attributes_given}
-    return replace(kept, storage_class=None, server_side_encryption=None, sse_kms_key_id=None, **given)
+    kept = replace(info.attributes, storage_class=None, server_side_encryption=None, sse_kms_key_id=None)
+    return replace(kept, **given)
 
 
-def _pinned(api: Api, origin: Source, profile: Profile, request: Callable[[Source], _Reply]) -> _Reply:
-    """Make a copying *request* for the version of *origin*, or for what is there if the server cannot tell.
-
-    Swift refuses an object that was written in parts under its own ETag, because it compares that with another one.
-    """
-    try:
-        return request(origin)
-    except FileNotFoundError as error:
-        if getattr(error, "store_code", None) != "NoSuchKey":  # a bucket or an upload: the target's
-            raise
-        gone = errors.not_found(origin.location)
-        raise errors.describe(
-            gone, store_code="NoSuchKey", status=status_of(error), request_id=getattr(error, "request_id", None)
-        ) from error
-    except OSError as error:
-        known = profile.copy_source_condition or origin.etag is None or "-" not in origin.etag
-        if known or status_of(error) != 412 or doubt_of(error) is not None:
-            raise
-        if api.head(origin.location, version_id=origin.version_id).etag != origin.etag:
-            raise
-    return request(replace(origin, etag=None))
+def _with_tags(api: Api, origin: Source, info: Info) -> Info:
+    """*info* with the object's tags, which CopyObject takes along and nothing else does."""
+    if not info.tag_count:
+        return info
+    tags = api.tags(origin.location, version_id=origin.version_id)
+    return replace(info, attributes=replace(info.attributes, tags=tags))
 
 
 def _copy_once(
     api: Api, origin: Source, target: Location, size: int, attributes: Attributes, renew: bool, profile: Profile
 ) -> Written:
     try:
-        return _pinned(api, origin, profile, lambda asked: api.copy(target, asked, attributes, replace=renew))
+        return pinned(api, origin, profile, lambda asked: api.copy(target, asked, attributes, replace=renew))
     except OSError as error:
         if doubt_of(error) is None:
             raise
@@ -171,7 +157,7 @@ def _copy_parts(
     def copy(number: int) -> Part:
         # A range of a small object is refused by S3: where there is one part, it is the whole.
         span = spans[number - 1] if len(spans) > 1 else None
-        etag = _pinned(api, origin, profile, lambda asked: api.copy_part(target, upload_id, number, asked, span))
+        etag = pinned(api, origin, profile, lambda asked: api.copy_part(target, upload_id, number, asked, span))
         if etag is None:
             raise errors.os_error(
                 errno.EIO, target, f"The server answered without an ETag to the copy of part {number}"

@@ -15,7 +15,7 @@ from storagekit import errors
 from storagekit.driver import Condition, ObjectWriter, Option, Options, RangeReader, Stat, Traits, Upload
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
-from storagekit_s3 import copying, deleting, listing, reading, writing
+from storagekit_s3 import copying, deleting, editing, listing, reading, writing
 from storagekit_s3.api import Api
 from storagekit_s3.clients import Client, Clients
 from storagekit_s3.conditions import learn_profile
@@ -95,6 +95,11 @@ class S3Driver:
     def open_write(self, location: Location, options: Options, condition: Condition) -> ObjectWriter:
         api, parsed = self._open_object(location, options, changing=True)
         return writing.MultipartWriter(api, location, parsed, condition)
+
+    @hookimpl
+    def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter:
+        api, parsed = self._open_object(location, options, changing=True)
+        return editing.open_editor(api, location, parsed, base)
 
     @hookimpl
     def stat(self, location: Location, options: Options) -> Stat:

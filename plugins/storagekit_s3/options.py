@@ -57,6 +57,7 @@ KNOWN_OPTIONS = (
     Option("content_encoding", "the Content-Encoding header of what is written"),
     Option("content_language", "the Content-Language header of what is written"),
     Option("metadata", "a mapping of names to texts, kept beside what is written"),
+    Option("tags", "a mapping of names to texts, kept as the tags of what is written"),
     Option("storage_class", "the storage class of what is written, as in STANDARD_IA"),
     Option("server_side_encryption", "'AES256', 'aws:kms' or 'aws:kms:dsse'"),
     Option("sse_kms_key_id", "the key for server_side_encryption 'aws:kms'"),
@@ -155,6 +156,8 @@ def _checked(name: str, value: object, location: Location) -> object:
         return value
     if name == "metadata":
         return _metadata(value, location)
+    if name == "tags":
+        return _tags(value, location)
     if name == "ca_bundle" and hasattr(value, "__fspath__"):
         value = str(value)
     text = cast(str, _of_type(name, value, str, "a text", location))
@@ -182,6 +185,15 @@ def _metadata(value: object, location: Location) -> dict[str, str]:
         raise errors.invalid(location, "the option metadata must have names of ASCII letters, digits, '-', '_' and '.'")
     if not all(_is_header(text) for text in value.values()):
         raise errors.invalid(location, f"each value of the option metadata {_HEADER}")
+    return dict(value)
+
+
+def _tags(value: object, location: Location) -> dict[str, str]:
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+        raise errors.invalid(location, "the option tags must map texts to texts")
+    if len(value) > 10 or not all(0 < len(k) <= 128 and len(v) <= 256 for k, v in value.items()):
+        raise errors.invalid(location, "the option tags takes 10 tags, with names of 1 to 128 characters, texts of 256")
     return dict(value)
 
 

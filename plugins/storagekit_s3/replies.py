@@ -11,7 +11,16 @@ from storagekit import errors
 from storagekit.location import Location
 from storagekit_s3.errors import reply_error
 
-__all__ = ["bare_etag", "batch_failures", "content_range", "foreign", "header_time", "quoted_etag", "refuse_foreign"]
+__all__ = [
+    "bare_etag",
+    "batch_failures",
+    "content_range",
+    "foreign",
+    "header_time",
+    "quoted_etag",
+    "refuse_foreign",
+    "tag_count",
+]
 
 
 def bare_etag(etag: object) -> str | None:
@@ -70,6 +79,12 @@ def batch_failures(
         status = _STATUS_OF_CODE.get(code, 400)
         failed.append((location, reply_error("DeleteObjects", location, code=code, status=status, message=message)))
     return failed
+
+
+def tag_count(headers: Mapping[str, str]) -> int:
+    """How many tags an object has, as far as the server says so."""
+    text = headers.get("x-amz-tagging-count", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 _MONTHS = {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from storagekit.driver import Stat
 from storagekit.location import Location
-from storagekit_s3.api import Info, Written
+from storagekit_s3.api import Attributes, Info, Written
 
-__all__ = ["stat_of", "written_stat"]
+__all__ = ["attributes_of", "stat_of", "written_stat"]
 
 _SHOWN = (
     "content_type",
@@ -14,6 +16,8 @@ _SHOWN = (
     "content_disposition",
     "content_encoding",
     "content_language",
+    "expires",
+    "website_redirect_location",
     "server_side_encryption",
     "sse_kms_key_id",
 )
@@ -27,7 +31,16 @@ def stat_of(location: Location, info: Info) -> Stat:
     extra["storage_class"] = info.attributes.storage_class or "STANDARD"
     if info.version_id is not None:
         extra["version_id"] = info.version_id
+    if info.tag_count:
+        extra["tag_count"] = info.tag_count
     return Stat(location, "file", info.size, info.modified_ns, info.etag, extra)
+
+
+def attributes_of(stat: Stat) -> Attributes:
+    """What was said of an object beside its bytes, as it is given to a write; its tags are another request."""
+    found: dict[str, Any] = {name: stat.extra[name] for name in _SHOWN if name in stat.extra}
+    storage_class = None if stat.storage_class == "STANDARD" else stat.storage_class
+    return Attributes(**found, metadata=stat.metadata, storage_class=storage_class)
 
 
 def written_stat(location: Location, size: int, written: Written) -> Stat:

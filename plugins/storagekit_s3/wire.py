@@ -9,7 +9,7 @@ sending and retrying are ``exchanges``'. Operations have the names of the API re
 for the hash. Where the server is known to compare checksums (``Route.checksums``), a CRC-32 goes along in a header: the
 whole part is at hand before it is sent, so there is no need for a trailer behind it, nor for its framing.
 
-The few operations that nobody is in a hurry for (presigning, listing buckets and uploads) are boto3's.
+The few operations that nobody is in a hurry for (presigning, listing buckets and uploads, tags) are boto3's.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from storagekit_s3.replies import (
     header_time,
     quoted_etag,
     refuse_foreign,
+    tag_count,
 )
 from storagekit_s3.signing import UNSIGNED_PAYLOAD, encode_path, encode_query, payload_hash
 
@@ -110,6 +111,9 @@ class WireApi:
     def head(self, location: Location, *, version_id: str | None = None) -> Info:
         reply, _ = self._caller.call(_request("HeadObject", "HEAD", location, _version(version_id)))
         return _info(reply, _length(reply))
+
+    def tags(self, location: Location, *, version_id: str | None = None) -> Mapping[str, str]:
+        return self._boto().tags(location, version_id=version_id)
 
     def head_bucket(self, location: Location) -> None:
         self._caller.call(Request("HeadBucket", location, "HEAD"))
@@ -175,6 +179,8 @@ class WireApi:
     def copy(self, location: Location, source: Source, attributes: Attributes, *, replace: bool) -> Written:
         headers = _source(source) | _attributes(attributes)
         headers["x-amz-metadata-directive"] = "REPLACE" if replace else "COPY"
+        if attributes.tags:
+            headers["x-amz-tagging-directive"] = "REPLACE"
         request = _request("CopyObject", "PUT", location, {}, headers)
         request.may_fail_late = True
         reply, document = self._caller.call(request)
@@ -313,6 +319,8 @@ def _attributes(attributes: Attributes) -> dict[str, str]:
     headers = {header: value for name, header in _HEADERS.items() if (value := getattr(attributes, name))}
     for name, text in attributes.metadata.items():
         headers[_METADATA + name.lower()] = text
+    if attributes.tags:
+        headers["x-amz-tagging"] = encode_query(attributes.tags)
     return headers
 
 
@@ -362,4 +370,5 @@ def _info(reply: Reply, size: int | None) -> Info:
             metadata[header[len(_METADATA) :]] = value
     attributes = Attributes(**found, metadata=metadata)
     modified = header_time(headers.get("last-modified"))
-    return Info(size, bare_etag(headers.get("etag")), modified, headers.get("x-amz-version-id"), attributes)
+    version = headers.get("x-amz-version-id")
+    return Info(size, bare_etag(headers.get("etag")), modified, version, attributes, tag_count(headers))

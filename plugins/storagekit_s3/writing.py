@@ -123,23 +123,31 @@ class MultipartWriter(ObjectWriter):
         if number > MAX_PARTS:
             self.part_size(number)
         data = _joined(body)
-        upload_id = self._begin()
+        upload_id = self.begin()
         try:
             etag = self._api.put_part(self._location, upload_id, number, data)
         except OSError as error:
-            self._in_doubt = self._in_doubt or doubt_of(error) is not None
+            self.note_doubt(error)
             raise
         if etag is None:
             raise errors.os_error(errno.EIO, self._location, f"The server took part {number} without giving its ETag")
         self._parts[number] = etag, len(data)
 
-    def _begin(self) -> str:
+    def note_doubt(self, error: OSError) -> None:
+        """A part failed; remember if it may be on its way all the same."""
+        self._in_doubt = self._in_doubt or doubt_of(error) is not None
+
+    def guard_complete(self) -> Guard:
+        """How the condition is kept by CompleteMultipartUpload."""
+        return self._guard(lambda profile: profile.completes(self._condition))
+
+    def begin(self) -> str:
         """The upload's id; the first caller begins the upload, and the others wait for it."""
         with self._lock:
             if self._finished:
                 raise errors.os_error(errno.ECANCELED, self._location, "The upload has ended")
             if self._upload_id is None:
-                self._complete_guard = self._guard(lambda profile: profile.completes(self._condition))
+                self._complete_guard = self.guard_complete()
                 self._upload_id = begin_upload(self._api, self._location, self._options.attributes)
             return self._upload_id
 

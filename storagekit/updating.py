@@ -1,0 +1,154 @@
+"""Updating: the modes that change an object in place, on stores that can only replace it whole.
+
+``EditStream`` is the raw stream: it reads and writes a draft (see ``drafts``), and a successful ``close()`` of the
+outermost layer publishes what has become of it, as for every writer. What it adds to the seal:
+
+* it is published only if the object is still the version that was opened, or still absent where it was
+  (``If-Match``, ``If-None-Match``), so nobody's change in between is lost: ``ObjectChangedError``, ``FileExistsError``;
+* where nothing was written, nothing is published, but for an object that this very opening was to create;
+* ``w+`` is ``w`` that can be read: of what was there before nothing is left, so nothing is asked of it, and the last
+  of several writers wins.
+
+The base is read through the block cache like any reader's, so reading far is as fast, and reading little costs little.
+In a forked child an inherited stream is dead, for reading too: the local file is its parent's.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from typing import TYPE_CHECKING
+
+from storagekit.drafts import Draft
+from storagekit.errors import invalid, unsupported
+from storagekit.modes import Mode
+from storagekit.reading import ReadStream
+from storagekit.sending import PartSender
+from storagekit.writing import WriteSink
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["EditStream"]
+
+# What is not copied by the store passes through memory in pieces of this size, on its way into a part.
+PIECE = 1024 * 1024
+
+# As long as the part that it usually fills up.
+EXACT = 8 * 1024 * 1024
+
+
+class EditStream(WriteSink):
+    """A raw, seekable stream over a draft of one object; every ``close`` aborts, unless ``publish`` came first."""
+
+    def __init__(self, sender: PartSender, mode: Mode, base: ReadStream | None) -> None:
+        # As io.FileIO puts it, to which "w+" is a way of opening and no mode.
+        action = "r" if mode.action == "w" else mode.action
+        super().__init__(sender, f"{action}b+" if mode.update else f"{action}b")
+        size = base.stat.size if base is not None else None
+        self._base = base
+        self._draft = Draft(base, size or 0)
+        self._reading = mode.reading
+        self._appending = mode.action == "a"
+        self._position = self._draft.size if self._appending else 0
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"at {self._position} of {self._draft.size}"
+        return f"<{type(self).__name__} {self.name!r} {state}>"
+
+    def readable(self) -> bool:
+        self._check_open()
+        return self._reading
+
+    def seekable(self) -> bool:
+        self._check_open()
+        return True
+
+    def tell(self) -> int:
+        self._check_open()
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._check_open()
+        offset = operator.index(offset)
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._draft.size}.get(whence)
+        if base is None:
+            raise invalid(self.name, f"invalid whence: {whence!r}")
+        if base + offset < 0:
+            raise invalid(self.name, f"cannot seek to {base + offset}, before the start")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        if not self.readable():
+            raise unsupported(self.name, "the file was opened for appending only; a+ reads too")
+        self._sender.check()
+        count = self._draft.readinto(self._position, memoryview(buffer).cast("B"))
+        self._position += count
+        return count
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Make the object *size* bytes long, or as long as the position says; returns the size. The position stays."""
+        self._check_open()
+        size = self._position if size is None else operator.index(size)
+        if size < 0:
+            raise invalid(self.name, f"cannot truncate to {size} bytes")
+        self._sender.check()
+        try:
+            self._draft.truncate(size)
+        except BaseException as error:
+            self._sender.poison(error)
+            raise
+        return size
+
+    def _take(self, data: memoryview) -> None:
+        self._sender.check()
+        if self._appending:
+            self._position = self._draft.size
+        self._draft.write(self._position, data)
+        self._position += len(data)
+        self._sender.written += len(data)
+
+    def publish(self) -> None:
+        """Publish what the draft has become; nothing where it is what was opened."""
+        for layer in self.finishing:
+            layer.finish()
+        self.finishing = []
+        if self._base is not None and not self._draft.changed and not self._muted:
+            self._sender.check()
+            self._sender.abort()
+            self.stat = self._base.stat
+            return
+        self._sender.written = 0  # counted anew, now that it is sent
+        for of_base, start, stop in self._draft.pieces():
+            if of_base:
+                self._sender.splice(start, stop, self._fetch)
+            else:
+                self._send(start, stop)
+        super().publish()
+
+    def _fetch(self, start: int, stop: int) -> None:
+        """Feed bytes *start* to *stop* (excluded) of the base: a few in one go, as reading ahead would fetch more."""
+        if stop - start > EXACT:
+            self._send(start, stop)
+        elif start < stop and self._base is not None:
+            self._sender.feed(memoryview(self._base.pread(start, stop - start)))
+
+    def _send(self, start: int, stop: int) -> None:
+        """Feed bytes *start* to *stop* (excluded) of the draft."""
+        view = memoryview(bytearray(min(PIECE, stop - start)))
+        while start < stop and (count := self._draft.readinto(start, view[: stop - start])):
+            self._sender.feed(view[:count])
+            start += count
+
+    def abandon(self) -> None:
+        super().abandon()
+        self._draft.drop_file()
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            if self._base is not None and self._sender.abandoned:
+                self._base._dealloc_warn(self)  # in a finalizer, which lets go of it in a quieter way
+            self._draft.close()
