@@ -52,6 +52,7 @@ __all__ = [
     "mkdir",
     "open",
     "path_exists",
+    "presign",
     "read_many",
     "remove",
     "rename",
@@ -64,10 +65,12 @@ __all__ = [
     "unlink",
     "uploads",
     "walk",
+    "write_many",
 ]
 
 open = default.open
 read_many = default.read_many
+write_many = default.write_many
 
 listdir = default.listdir
 scandir = default.scandir
@@ -97,5 +100,6 @@ copy = default.copy
 touch = default.touch
 
 join = default.join
+presign = default.presign
 uploads = default.uploads
 abort_upload = default.abort_upload

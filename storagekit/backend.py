@@ -55,6 +55,8 @@ class Backend:
             raise no_driver(f"{scheme}://", f"the driver of {scheme}://, {name}, lacks {', '.join(missing)}")
         self.removes = "delete" in implemented
         """Whether the driver has the hook ``delete``: without it nothing is removed, nor renamed by copying."""
+        written = [found for found in manager.hook.open_write.get_hookimpls() if found.plugin is driver]
+        self._takes_conditions = any("condition" in found.argnames for found in written)
         manager.register(Fallbacks(manager.hook, name, removes=self.removes))
         for wrapper in wrappers:
             what = f"the wrapper {type(wrapper).__qualname__}"
@@ -112,6 +114,9 @@ class Backend:
 
     def open_write(self, location: Location, options: Options, condition: Condition = None) -> ObjectWriter:
         """Begin one object; see ``hookspecs``."""
+        if condition is not None and not self._takes_conditions:
+            # The hook leaves the argument out, so it would write without a word about it.
+            raise unsupported(location, f"the driver {self.name} knows no conditions, so it could overwrite")
         writer: ObjectWriter | None = self._hooks.open_write(location=location, options=options, condition=condition)
         return self._answer(writer, "open_write", location)
 

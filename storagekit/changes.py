@@ -28,7 +28,7 @@ from typing import Any, Literal, TypeAlias, overload
 from storagekit import errors
 from storagekit.backend import Resource
 from storagekit.directories import entries_below, rmdir, scandir
-from storagekit.driver import Matches, Stat
+from storagekit.driver import Matches, Stat, check_condition
 from storagekit.files import EXCLUSIVE, WRITE, Streams
 from storagekit.location import Location
 from storagekit.lookup import find_object, isdir, isfile, refuse_directory, status
@@ -343,12 +343,14 @@ def _is_target_directory(target: Resource) -> bool:
     return isdir(target)
 
 
-def _stream(source: Resource, target: Resource, streams: Streams, expected: Stat | None = None) -> Stat | None:
+def _stream(
+    source: Resource, target: Resource, streams: Streams, expected: Stat | None = None, if_match: str | None = None
+) -> Stat | None:
     """Copy through the client; with *expected*, publish only if the source is still that version at the end.
 
     The Stat of what was published, where the writer knows it.
     """
-    with streams.open_reader(source) as reader, streams.open_writer(target) as writer:
+    with streams.open_reader(source) as reader, streams.open_writer(target, if_match=if_match) as writer:
         _pour(reader, writer)
         if expected is not None and not _same_version(expected, source.stat()):
             raise errors.changed(source.location)
@@ -391,32 +393,35 @@ def _refuse_pipe(path: str) -> None:
 # ---------------------------------------------------------------- renaming
 
 
-def rename(source: Side, target: Side, streams: Streams) -> None:
+def rename(source: Side, target: Side, streams: Streams, if_match: str | None = None) -> None:
     """Rename a file, replacing a file at *target*, as ``os.replace`` does; a directory where the store can.
 
     On a store that cannot rename in one step it is a copy of the version that is there now, a check, and the removal
     of that version. A name onto itself changes nothing, if it exists. Raises ``FileNotFoundError``;
     ``IsADirectoryError`` for a target that is a directory; ``OSError`` (EXDEV) for a directory, and from one store to
     another; ``ObjectChangedError`` where somebody changed the source meanwhile: it is then kept as they left it,
-    and *target* may hold the earlier version; ``io.UnsupportedOperation`` for a container.
+    and *target* may hold the earlier version; ``io.UnsupportedOperation`` for a container. With *if_match* only
+    where the target is that version, which no renaming in one step can ask for, so it is copied there too.
     """
+    condition = None if if_match is None else Matches(if_match)
     if isinstance(source, str) or isinstance(target, str):
-        if isinstance(source, str) and isinstance(target, str):
+        if isinstance(source, str) and isinstance(target, str) and condition is None:
             return os.replace(source, target)
         raise _crossing(source, target, "renaming does not cross from one store to another")
     if source.location.is_root:
         raise errors.unsupported(source.location, "a container is not renamed through a path")
     if not source.same_store(target):
         raise _crossing(source, target, "renaming does not cross from one store to another")
-    if source.traits.atomic_rename and source.backend.rename(source.location, target.location, source.options):
+    in_one_step = source.traits.atomic_rename and condition is None
+    if in_one_step and source.backend.rename(source.location, target.location, source.options):
         return None
     if source.location == target.location:
-        status(source)
+        check_condition(condition, target.location, status(source))
         return None
-    return _rename_object(source, target, streams)
+    return _rename_object(source, target, streams, condition)
 
 
-def _rename_object(source: Resource, target: Resource, streams: Streams) -> None:
+def _rename_object(source: Resource, target: Resource, streams: Streams, condition: Matches | None) -> None:
     """Copy, check, remove; see the top of this module for what each step is bound to."""
     try:
         found = find_object(source)
@@ -428,9 +433,9 @@ def _rename_object(source: Resource, target: Resource, streams: Streams) -> None
     if not source.backend.removes:  # found out after the copy, it would have cost what was at the target
         text = f"the driver {source.backend.name} neither renames in one step nor removes (it has no delete hook)"
         raise errors.unsupported(source.location, text)
-    copied = source.backend.copy(found, target.location, target.options)
+    copied = source.backend.copy(found, target.location, target.options, condition)
     if copied is None:
-        copied = _stream(source, target, streams, expected=found)
+        copied = _stream(source, target, streams, expected=found, if_match=condition.identity if condition else None)
     if copied is None or copied.size is None:
         copied = target.stat()
     if None not in (found.size, copied.size) and found.size != copied.size:

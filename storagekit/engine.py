@@ -32,6 +32,7 @@ from storagekit.errors import invalid
 from storagekit.files import Streams
 from storagekit.location import scheme_of
 from storagekit.registry import Registry
+from storagekit.room import Room
 from storagekit.settings import Settings
 from storagekit.transfers import Reaper, Transfers
 
@@ -52,7 +53,7 @@ class Engine:
         self._transfers = Transfers(self.settings.threads)
         self._reaper = Reaper()
         self._cache = BlockCache(self.settings.cache_bytes, self._transfers, self._reaper)
-        self._streams = Streams(self.settings, self._transfers, self._cache, self._reaper)
+        self._streams = Streams(self._transfers, self._cache, self._reaper, Room(self.settings.write_bytes))
         self._closed = False
         with _fork_lock:
             _caches.add(self._cache)

@@ -1,6 +1,6 @@
 """Files: ``open``, from mode to raw stream, codec, buffer and text layer.
 
-``Streams`` is what opening needs of a ``Storage``: its settings, threads, cache and reaper. It opens binary readers
+``Streams`` is what opening needs of a ``Storage``: its threads, cache, reaper and room. It opens binary readers
 and writers for whoever copies bytes, and ``open_url`` puts the layers of the builtin ``open`` on top of them
 (https://docs.python.org/3/library/functions.html#open). A plain local path never comes here.
 """
@@ -17,18 +17,28 @@ from storagekit import lookup
 from storagekit.backend import Resource
 from storagekit.blocks import BlockCache
 from storagekit.compression import CompressedSink, DecompressedStream, codec_for
-from storagekit.driver import Absent, RangeReader
+from storagekit.driver import Absent, Matches, RangeReader
 from storagekit.errors import changed, exists, invalid, is_a_directory, not_a_directory
 from storagekit.modes import Mode, parse_mode
 from storagekit.native import NativeReader
 from storagekit.reading import READ_BUFFER, BufferedReader, ReadStream
+from storagekit.room import Room
 from storagekit.sending import PartSender
-from storagekit.settings import BLOCK_SIZE, Settings
+from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Reaper, Transfers
 from storagekit.updating import EditStream
 from storagekit.writing import BinaryEditor, BinaryWriter, TextWriter, WriteSink
 
-__all__ = ["EXCLUSIVE", "WRITE", "Streams", "check_access", "check_layers", "check_same_version", "open_url"]
+__all__ = [
+    "EXCLUSIVE",
+    "WRITE",
+    "Streams",
+    "check_access",
+    "check_if_match",
+    "check_layers",
+    "check_same_version",
+    "open_url",
+]
 
 # Small writes are gathered to this before they reach Python code; larger ones pass the buffer by.
 WRITE_BUFFER = 256 * 1024
@@ -45,12 +55,12 @@ def _no_recipe() -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Opens binary streams with one Storage's settings, threads, cache and reaper."""
+    """Opens binary streams with one Storage's threads, cache, reaper and room for writing."""
 
-    settings: Settings
     transfers: Transfers
     cache: BlockCache
     reaper: Reaper
+    room: Room
 
     def open_object(self, resource: Resource, *, head: int = BLOCK_SIZE, explain: bool = True) -> RangeReader:
         """One version of an object, with its first *head* bytes where the store sends them along; the errors of
@@ -93,8 +103,11 @@ class Streams:
         raw = self.open_raw(resource, buffered=buffer_size > 0, access=access)
         return BufferedReader(raw, buffer_size, recipe) if buffer_size else cast(io.BufferedReader, raw)
 
-    def open_sink(self, resource: Resource, mode: Mode = WRITE) -> WriteSink:
-        """The sealed raw sink for a new object, or for a draft of one that is there."""
+    def open_sink(self, resource: Resource, mode: Mode = WRITE, *, if_match: str | None = None) -> WriteSink:
+        """The sealed raw sink for a new object, or for a draft of one that is there.
+
+        With *if_match* only where that version is there, at the opening for an edit and in any case at the end.
+        """
         lookup.refuse_directory(resource)
         if mode.action == "x":
             # Early, so that nobody writes for an hour in vain; what decides is the condition at the commit.
@@ -103,11 +116,14 @@ class Streams:
         location, options = resource.location, resource.options
         try:
             if base is not None:
+                if if_match not in (None, base.stat.identity):
+                    raise changed(location, "The object is not the version that if_match names")
                 writer = resource.backend.open_edit(location, options, base.stat)
             else:
-                writer = resource.backend.open_write(location, options, Absent() if mode.action in "xa" else None)
+                absent = Absent() if mode.action in "xa" else None
+                writer = resource.backend.open_write(location, options, Matches(if_match) if if_match else absent)
             try:
-                sender = PartSender(writer, location.url, self.transfers, self.reaper, self.settings.write_bytes)
+                sender = PartSender(writer, location.url, self.transfers, self.reaper, self.room)
             except BaseException:
                 writer.abort()
                 raise
@@ -138,9 +154,10 @@ class Streams:
         *,
         codec: str | None = None,
         buffer_size: int = WRITE_BUFFER,
+        if_match: str | None = None,
     ) -> BinaryWriter | BinaryEditor:
         """A buffered binary file object that publishes at its successful ``close`` and never otherwise."""
-        sink = self.open_sink(resource, mode)
+        sink = self.open_sink(resource, mode, if_match=if_match)
         raw: io.RawIOBase = sink
         try:
             if codec is not None:
@@ -195,6 +212,7 @@ def open_url(
     newline: str | None,
     compression: str | None,
     access: str | None,
+    if_match: str | None,
     recipe: Recipe,
 ) -> IO[Any]:
     """Open an object as the builtin ``open`` opens a file; the object types are ours, the layers the same."""
@@ -213,7 +231,8 @@ def open_url(
     size = buffering if buffering > 1 else None
     if parsed.writing:
         # buffering=0 is the same here: nothing is visible before close, so nobody can see a buffer.
-        return _open_to_write(streams, resource, parsed, mode, codec, size or WRITE_BUFFER, text)
+        writer = streams.open_writer(resource, parsed, codec=codec, buffer_size=size or WRITE_BUFFER, if_match=if_match)
+        return writer if parsed.binary else _text_writer(writer, mode, text)
     unbuffered = buffering == 0 and codec is None
     buffer_size = 0 if unbuffered else size or READ_BUFFER
     reader = streams.open_reader(resource, buffer_size=buffer_size, access=access, recipe=recipe)
@@ -232,18 +251,8 @@ def open_url(
     return layer
 
 
-def _open_to_write(
-    streams: Streams,
-    resource: Resource,
-    parsed: Mode,
-    mode: str,
-    codec: str | None,
-    size: int,
-    text: dict[str, Any],
-) -> IO[Any]:
-    writer = streams.open_writer(resource, parsed, codec=codec, buffer_size=size)
-    if parsed.binary:
-        return writer
+def _text_writer(writer: BinaryWriter | BinaryEditor, mode: str, text: dict[str, Any]) -> TextWriter:
+    """The text layer over *writer*, which is given up where it cannot be."""
     try:
         # Never the platform's line ends: an object is read on every platform.
         layer = TextWriter(writer, **{**text, "newline": "\n" if text["newline"] is None else text["newline"]})
@@ -252,6 +261,17 @@ def _open_to_write(
         raise
     layer.mode = mode  # type: ignore[misc]
     return layer
+
+
+def check_if_match(if_match: str | None, mode: str, file: object) -> None:
+    """*if_match* is the version that a write is to replace."""
+    if if_match is None:
+        return
+    if not isinstance(if_match, str) or not if_match:
+        raise invalid(file, f"if_match must be the etag of a version, as stat tells it, not {if_match!r}")
+    parsed = parse_mode(mode, file)
+    if not parsed.writing or parsed.action == "x":
+        raise invalid(file, f"if_match says which version is replaced; mode {mode!r} replaces none")
 
 
 def check_access(access: str | None, mode: str, file: object) -> None:

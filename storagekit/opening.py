@@ -45,6 +45,7 @@ class Opener(Engine):
         *,
         compression: str | None = None,
         access: Access | None = None,
+        if_match: str | None = None,
         options: Options | None = None,
     ) -> io.TextIOWrapper: ...
 
@@ -62,6 +63,7 @@ class Opener(Engine):
         *,
         compression: str | None = None,
         access: Access | None = None,
+        if_match: str | None = None,
         options: Options | None = None,
     ) -> io.BufferedReader: ...
 
@@ -79,6 +81,7 @@ class Opener(Engine):
         *,
         compression: str | None = None,
         access: Access | None = None,
+        if_match: str | None = None,
         options: Options | None = None,
     ) -> io.BufferedWriter: ...
 
@@ -96,6 +99,7 @@ class Opener(Engine):
         *,
         compression: str | None = None,
         access: Access | None = None,
+        if_match: str | None = None,
         options: Options | None = None,
     ) -> io.BufferedRandom: ...
 
@@ -113,6 +117,7 @@ class Opener(Engine):
         *,
         compression: str | None = None,
         access: Access | None = None,
+        if_match: str | None = None,
         options: Options | None = None,
     ) -> IO[Any]: ...
 
@@ -129,6 +134,7 @@ class Opener(Engine):
         *,
         compression: str | None = None,
         access: Access | None = None,
+        if_match: str | None = None,
         options: Options | None = None,
     ) -> IO[Any]:
         """Open a file or an object, as the builtin ``open`` does, in each of its modes, binary and text.
@@ -140,6 +146,7 @@ class Opener(Engine):
         UTF-8 unless *encoding* says otherwise, and is written with ``\\n`` on every platform. *compression* is
         ``"gzip"``, ``"bz2"``, ``"xz"`` or ``"infer"`` (by suffix). *access* may say how a URL will be read:
         ``"sequential"`` reads ahead from the first read on, ``"random"`` never; without it the reads themselves tell.
+        *if_match*, an ``etag`` as ``stat`` gives it, publishes only where the object still is that version.
         *options* go to the URL's driver; *closefd* and *opener* are for local paths.
 
         Raises ``FileNotFoundError``, ``IsADirectoryError``, ``FileExistsError`` (``x``), ``PermissionError``;
@@ -155,7 +162,10 @@ class Opener(Engine):
         """
         resource = self._resource(file, options)
         files.check_access(access, mode, file)
+        files.check_if_match(if_match, mode, file)
         if resource is None:
+            if if_match is not None:
+                raise invalid(file, "if_match is for URLs: a plain local path is written in place")
             if compression is not None and (isinstance(file, int) or not closefd or opener is not None):
                 raise invalid(file, "compression takes a path, not a file descriptor or an opener")
             codec = None if compression is None else codec_for(compression, os.fsdecode(cast(AnyPath, file)))
@@ -175,7 +185,7 @@ class Opener(Engine):
             return _reopen, self, url, given, buffering, access
 
         return files.open_url(
-            self._streams, resource, mode, buffering, encoding, errors, newline, compression, access, recipe
+            self._streams, resource, mode, buffering, encoding, errors, newline, compression, access, if_match, recipe
         )
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from storagekit.driver import ObjectWriter, Stat
 from storagekit.errors import OutcomeUnknownError, os_error
+from storagekit.room import Room
 from storagekit.transfers import Job, Reaper, Transfers
 
 __all__ = ["PartSender"]
@@ -34,7 +35,7 @@ class PartSender:
     is done the reaper keeps it, so that nothing exits or closes in the middle of it.
     """
 
-    def __init__(self, writer: ObjectWriter, url: str, transfers: Transfers, reaper: Reaper, limit: int) -> None:
+    def __init__(self, writer: ObjectWriter, url: str, transfers: Transfers, reaper: Reaper, room: Room) -> None:
         self.url = url
         self.written = 0
         """Bytes taken in so far."""
@@ -45,7 +46,7 @@ class PartSender:
         self._writer = writer
         self._transfers = transfers
         self._reaper = reaper
-        self._limit = limit
+        self._room = room
         self._pid = os.getpid()
         self._part = bytearray()
         self._number = 1
@@ -54,7 +55,6 @@ class PartSender:
         self._copies = writer.copies
         self._copied = False
         self._jobs: deque[tuple[Job, int]] = deque()
-        self._in_flight = 0
         self._failure: Exception | None = None
         self._ended = threading.Lock()
         self.over = threading.Event()
@@ -116,13 +116,22 @@ class PartSender:
     def _send(self) -> None:
         """Send the current part in the background, once there is room for it among those in flight."""
         number, offset, body = self._number, self._sent, self._part
-        while self._jobs and (self._writer.ordered or self._in_flight + len(body) > self._limit):
+        size = len(body)
+        while self._jobs and (self._writer.ordered or not self._room.take(size)):
             self._settle_oldest()
-        job = Job(lambda: self._writer.write_part(number, offset, [body]))
-        self._jobs.append((job, len(body)))
-        self._in_flight += len(body)
+        if not self._jobs:
+            self._room.take(size, must=True)
+
+        def work() -> None:
+            try:
+                self._writer.write_part(number, offset, [body])
+            finally:
+                self._room.give(size)
+
+        job = Job(work)
+        self._jobs.append((job, size))
         self._part = bytearray()
-        self._next(len(body))
+        self._next(size)
         self._transfers.submit(job)
 
     def _next(self, size: int) -> None:
@@ -179,10 +188,9 @@ class PartSender:
         return size
 
     def _settle_oldest(self) -> None:
-        job, size = self._jobs[0]
+        job, _ = self._jobs[0]
         job.result()  # until it is over it stays in the queue, where an abort finds and awaits it
         self._jobs.popleft()
-        self._in_flight -= size
 
     def publish(self) -> Stat:
         """Send what is left and publish the object; raise, having aborted, where that fails."""
@@ -227,8 +235,9 @@ class PartSender:
             elif self.written:
                 message = "%r: %d bytes that were written are discarded, nothing is published"
                 logger.warning(message, self.url, self.written)
-            for job, _ in list(self._jobs):
-                job.cancel()
+            for job, size in list(self._jobs):
+                if job.cancel():
+                    self._room.give(size)
             self._jobs.clear()
             self._part = bytearray()
             try:

@@ -39,8 +39,8 @@ class Settings:
     """Bytes that all blocks may hold together: read, read ahead, and on their way. Demand reads in
     progress may exceed it by what they ask for."""
 
-    write_bytes: int = 64 * MiB
-    """Bytes that one writer may hold in parts on their way, at least the part that it fills and one more."""
+    write_bytes: int = 96 * MiB
+    """Bytes that the parts on their way may hold together, of all writers; each may always have one on its way."""
 
     threads: int = 32
     """Threads for transfers. They start when there is work and end when there is none."""

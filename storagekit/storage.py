@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, AnyStr, Literal, TypeVar, cast, overload
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, AnyStr, Literal, TypeVar, cast, overload
 
-from storagekit import bulk, changes, directories, globbing, lookup, walking
+from storagekit import bulk, bulk_writing, changes, directories, files, globbing, lookup, walking
 from storagekit.directories import Scan
 from storagekit.driver import Options, Traits, Upload
 from storagekit.engine import AnyPath, BytesPath, StrPath
+from storagekit.errors import invalid
 from storagekit.location import join_path, scheme_of
 from storagekit.opening import Opener
 from storagekit.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 __all__ = ["Storage", "default"]
 
@@ -103,6 +107,35 @@ class Storage(Opener):
             in_flight=in_flight,
             on_error=on_error,
             closed=lambda: self._closed,
+        )
+
+    def write_many(
+        self,
+        objects: Mapping[P, ReadableBuffer] | Iterable[tuple[P, ReadableBuffer]],
+        *,
+        in_flight: int = bulk_writing.IN_FLIGHT,
+        on_error: Literal["return", "raise"] = "raise",
+        options: Options | None = None,
+    ) -> list[tuple[P, OSError]]:
+        """Write many files and objects, *in_flight* of them at once, each whole, as ``open(url, "wb")`` writes one.
+
+        *objects* is a mapping of URLs to their bytes, or any iterable of pairs, from which is drawn as there is room.
+        The first ``OSError`` is raised, when what was on its way is over; what was written until then stays. With
+        ``on_error="return"`` the others go on, and the failures are returned, each URL with its error. An object that
+        fits in a first part (8 MiB on S3) is one request. ``ValueError`` once the ``Storage`` is closed.
+
+        >>> import storagekit
+        >>> storagekit.write_many({f"memory://write-many/{number}": b"x" * number for number in range(3)})
+        []
+        >>> storagekit.listdir("memory://write-many")
+        ['0', '1', '2']
+        """
+        return bulk_writing.write_many(
+            objects,
+            lambda url: self._resource(url, options),
+            self._streams,
+            in_flight=in_flight,
+            on_error=on_error,
         )
 
     # ---------------------------------------------------------------- what is there
@@ -524,19 +557,26 @@ class Storage(Opener):
         *,
         src_dir_fd: int | None = None,
         dst_dir_fd: int | None = None,
+        if_match: str | None = None,
         options: Options | None = None,
     ) -> None:
         """Rename a file, replacing what is at *dst*: what ``rename`` does, and ``os.replace`` on every platform.
+
+        With *if_match*, an ``etag`` as ``stat`` gives it, only where *dst* still is that version, else
+        ``ObjectChangedError``; ``io.UnsupportedOperation`` where the store does not decide that.
 
         >>> import storagekit
         >>> storagekit.touch("memory://replace/old")
         >>> storagekit.replace("memory://replace/old", "memory://replace/new")
         """
         source, target = self._pair(src, dst, options)
+        files.check_if_match(if_match, "w", dst)
         if source is None and target is None:
+            if if_match is not None:
+                raise invalid(dst, "if_match is for URLs: a plain local path is replaced by the system")
             os.replace(cast(Any, src), cast(Any, dst), src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         else:
-            changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
+            changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams, if_match)
 
     def copyfile(self, src: AnyPath, dst: P, *, follow_symlinks: bool = True, options: Options | None = None) -> P:
         """Copy a file to *dst* and return *dst*; between any two stores, and to or from a plain local path.
@@ -611,6 +651,26 @@ class Storage(Opener):
         if any(scheme_of(os.fsdecode(part)) for part in parts):
             return cast(AnyStr, _like(parts[0], join_path(*map(os.fsdecode, parts))))
         return cast(AnyStr, os.path.join(*cast(Any, parts)))
+
+    def presign(
+        self,
+        path: AnyPath,
+        method: Literal["GET", "PUT"] = "GET",
+        *,
+        expires: int = 3600,
+        options: Options | None = None,
+    ) -> str:
+        """A URL that lets its bearer read (``"GET"``) or write (``"PUT"``) one object for *expires* seconds.
+
+        No request is made, so nothing tells whether the object exists or the signer may do what the URL allows.
+        Raises ``io.UnsupportedOperation`` where the store has no such thing.
+
+        >>> import storagekit
+        >>> storagekit.presign("s3://my-bucket/report.pdf", expires=600)  # doctest: +SKIP
+        'https://my-bucket.s3.eu-central-1.amazonaws.com/report.pdf?X-Amz-Algorithm=AWS4-HMAC-SHA256&…'
+        """
+        resource = self._url(path, options)
+        return resource.backend.presign(resource.location, resource.options, method, expires)
 
     def uploads(self, path: AnyPath, *, options: Options | None = None) -> Iterator[Upload]:
         """The unfinished uploads below a URL: what a killed writer left. They are invisible, but they cost storage.

@@ -74,12 +74,14 @@ class Job:
             del work  # an error's traceback holds this frame
         return True
 
-    def cancel(self) -> None:
-        """Take it without running it, if nobody has; else wait until it is over. Never raises."""
-        if self._claim.acquire(blocking=False):
+    def cancel(self) -> bool:
+        """Take it without running it, if nobody has, and tell so; else wait until it is over. Never raises."""
+        cancelled = self._claim.acquire(blocking=False)
+        if cancelled:
             self._work = _nothing
             self._done.set()
         self._done.wait()
+        return cancelled
 
     def result(self) -> None:
         """Wait until it is over, running it here if no thread takes it soon, and raise its error if it had one."""

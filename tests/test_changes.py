@@ -22,6 +22,7 @@ from storagekit.errors import ObjectChangedError
 from storagekit.files import Streams
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
+from storagekit.room import Room
 from storagekit.settings import Settings
 from storagekit.transfers import Reaper, Transfers
 from storagekit_local.driver import LocalDriver
@@ -130,7 +131,8 @@ def local(tmp_path: Path) -> Resource:
 @pytest.fixture
 def streams() -> Iterator[Streams]:
     settings, transfers, reaper = Settings(), Transfers(4), Reaper()
-    yield Streams(settings, transfers, BlockCache(settings.cache_bytes, transfers, reaper), reaper)
+    cache = BlockCache(settings.cache_bytes, transfers, reaper)
+    yield Streams(transfers, cache, reaper, Room(settings.write_bytes))
     transfers.close()
 
 

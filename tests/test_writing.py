@@ -26,6 +26,7 @@ from storagekit.compression import CompressedSink
 from storagekit.driver import Body, ObjectWriter, Stat
 from storagekit.errors import OutcomeUnknownError
 from storagekit.location import parse_location
+from storagekit.room import Room
 from storagekit.sending import PartSender
 from storagekit.transfers import Job, Reaper, Transfers
 from storagekit.writing import BinaryWriter, TextWriter, WriteSink
@@ -114,7 +115,7 @@ class Box:
         self.reaper = Reaper()
 
     def sender(self, store: ObjectWriter, limit: int = 1 << 20) -> PartSender:
-        return PartSender(store, URL, self.transfers, self.reaper, limit)
+        return PartSender(store, URL, self.transfers, self.reaper, Room(limit))
 
     def open(self, store: ObjectWriter, layer: str = "binary", *, buffer: int = 4, limit: int = 1 << 20) -> Any:
         sink = WriteSink(self.sender(store, limit))
@@ -977,13 +978,13 @@ def test_a_codec_that_was_interrupted_publishes_nothing(codec: str, monkeypatch:
 
 def test_a_driver_that_wants_empty_parts_is_refused() -> None:
     with pytest.raises(OSError, match="0 bytes in part 1"):
-        PartSender(Recorder(size=0), URL, Transfers(1), Reaper(), 1)
+        PartSender(Recorder(size=0), URL, Transfers(1), Reaper(), Room(1))
 
 
 def test_where_the_outcome_is_unknown_the_log_does_not_claim_to_know(caplog: pytest.LogCaptureFixture) -> None:
     store = Recorder(fail="put")
     store.error = OutcomeUnknownError(errno.EIO, "the answer was lost", URL)
-    sender = PartSender(store, URL, Transfers(1), Reaper(), 1)
+    sender = PartSender(store, URL, Transfers(1), Reaper(), Room(1))
     sender.feed(memoryview(b"data"))
     with pytest.raises(OutcomeUnknownError):
         sender.publish()

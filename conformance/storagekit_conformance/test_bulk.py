@@ -302,3 +302,51 @@ def test_a_child_goes_on(box: Box, size: int) -> None:
 
     in_child(finish)
     finish()
+
+
+@clause("bulk.written")
+@pytest.mark.parametrize("kind", ["mapping", "pairs"])
+def test_many_are_written(box: Box, tmp_path: Path, kind: str) -> None:
+    sizes = [0, 1, BLOCK, PART, PART + 1, *range(20)]
+    objects: dict[Any, Any] = {box.url(f"object-{n}"): content(size, seed=n) for n, size in enumerate(sizes)}
+    objects[tmp_path / "local"] = bytearray(b"local")
+    objects[box.url("view")] = memoryview(b"0123456789")[::2].tobytes()
+    given: Any = objects if kind == "mapping" else iter(objects.items())
+    assert box.storage.write_many(given) == []
+    assert (tmp_path / "local").read_bytes() == b"local"
+    assert box.get("view") == b"02468"
+    for number, size in enumerate(sizes):
+        assert box.get(f"object-{number}") == content(size, seed=number)
+    assert box.storage.write_many({}) == []
+
+
+@clause("bulk.write-errors")
+def test_what_cannot_be_written(box: Box) -> None:
+    folder = box.url("folder/")
+    box.put("folder/object")
+    objects = {box.url("one"): b"1", folder: b"2", box.url("three"): b"3"}
+    failures = box.storage.write_many(objects, on_error="return")
+    assert [url for url, _ in failures] == [folder]
+    assert isinstance(failures[0][1], IsADirectoryError)
+    assert (box.get("one"), box.get("three")) == (b"1", b"3")
+
+    def pairs() -> Iterator[tuple[str, bytes]]:
+        yield folder, b"2"
+        yield box.url("two"), b"2"
+        pytest.fail("drawn after the error")
+
+    with refused(IsADirectoryError, url=folder):
+        box.storage.write_many(pairs(), in_flight=1)
+
+
+@clause("bulk.write-arguments")
+def test_wrong_things_to_write(box: Box) -> None:
+    url = box.url("object")
+    write_many: Any = box.storage.write_many
+    for wrong in ({url: "text"}, {url: 5}, {5: b"data"}):
+        with pytest.raises(TypeError):
+            write_many(wrong)
+    for arguments in ({"in_flight": 0}, {"on_error": "ignore"}):
+        with pytest.raises(ValueError, match="must be"):
+            write_many({url: b"data"}, **arguments)
+    assert box.absent("object")

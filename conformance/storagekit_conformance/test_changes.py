@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from storagekit import ObjectChangedError
 from storagekit_conformance.clauses import clause
 from storagekit_conformance.support import PART, Box, content, needs, needs_removal, needs_renaming, refused
 from storagekit_conformance.target import Client
@@ -338,3 +339,23 @@ def test_container_roots_are_no_objects(container: Box) -> None:
     with refused():
         storage.rmdir(container.url())
     assert os.path.basename(object_url) == "object"
+
+
+@clause("changes.replace-if-match")
+def test_a_target_that_is_to_be_replaced(box: Box) -> None:
+    needs_renaming(box)
+    needs(box.removes, "what is renamed under a condition is copied and removed")
+    source, target = box.put("source", b"new"), box.put("target", b"old")
+    etag = box.storage.stat(target).etag or "none"
+    if not box.traits.conditional_replace:
+        with refused(io.UnsupportedOperation):
+            box.storage.replace(source, target, if_match=etag)
+        assert (box.get("source"), box.get("target")) == (b"new", b"old")
+        return
+    box.put("target", b"theirs")
+    with refused(ObjectChangedError):
+        box.storage.replace(source, target, if_match=etag)
+    assert (box.get("source"), box.get("target")) == (b"new", b"theirs")
+    box.storage.replace(source, target, if_match=box.storage.stat(target).etag)
+    assert box.get("target") == b"new"
+    assert box.absent("source")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from storagekit import ObjectChangedError
 from storagekit_conformance.clauses import clause
 from storagekit_conformance.support import BLOCK, PART, Box, content, needs, refused
 from storagekit_conformance.target import Client
@@ -325,3 +326,34 @@ def test_lines_from_anything(box: Box) -> None:
         file.writelines([])
         file.write(b"last\n")
     assert box.get("object") == b"first\nline 0\nline 1\nline 2\nlast\n", "what came before the caller's error is kept"
+
+
+@clause("writing.if-match")
+@pytest.mark.parametrize("mode", ["wb", "w+b", "ab", "r+b"])
+def test_a_version_that_is_to_be_replaced(box: Box, mode: str) -> None:
+    url = box.put("object", b"old")
+    etag = box.storage.stat(url).etag or "none"
+    if not box.traits.conditional_replace:
+        with refused(io.UnsupportedOperation, url=url):
+            box.open(url, mode, if_match=etag)
+        assert box.get("object") == b"old"
+        return
+    with box.open(url, mode, if_match=etag) as file:
+        file.write(b"new")
+    assert box.get("object") == (b"oldnew" if mode == "ab" else b"new")
+    with refused(ObjectChangedError, url=url), box.open(url, mode, if_match=etag) as file:
+        file.write(b"mine")
+    assert box.get("object") == (b"oldnew" if mode == "ab" else b"new")
+    if mode in ("wb", "w+b"):
+        with refused(ObjectChangedError, url=box.url("none")), box.open(box.url("none"), mode, if_match=etag):
+            pass
+        assert box.absent("none")
+
+
+@clause("writing.if-match-wrong")
+def test_what_no_version_can_be_asked_of(box: Box) -> None:
+    url = box.put("object", b"old")
+    for mode, if_match in (("r", "etag"), ("x", "etag"), ("w", ""), ("w", 5)):
+        with pytest.raises(ValueError, match="if_match"):
+            box.open(url, mode, if_match=if_match)
+    assert box.get("object") == b"old"

@@ -1,0 +1,112 @@
+"""bulk_writing: how many are at it at once, what one request is, and that nothing is left running."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import storagekit
+from storagekit.driver import Body, ObjectWriter, Options, Stat, WholeObjectWriter, body_size
+from storagekit.errors import os_error
+from storagekit.hookspecs import hookimpl
+from storagekit.location import Location
+from storagekit_memory.driver import MemoryDriver
+
+
+class Store(MemoryDriver):
+    """Counts who writes at once; puts of ``slow`` take a while, and of ``bad`` fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+        self.now = self.most = 0
+        self.bodies: dict[str, Body] = {}
+
+    @hookimpl
+    def open_write(self, location: Location, options: Options, condition: object) -> ObjectWriter:
+        def put(body: Body) -> Stat:
+            with self.lock:
+                self.now += 1
+                self.most = max(self.most, self.now)
+            try:
+                time.sleep(0.02 if "slow" in location.path else 0)
+                if "bad" in location.path:
+                    raise os_error(5, location)
+                self.bodies[location.path] = body
+                return Stat(location, size=body_size(body))
+            finally:
+                with self.lock:
+                    self.now -= 1
+
+        return WholeObjectWriter(put)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def storage(store: Store) -> Iterator[storagekit.Storage]:
+    with storagekit.Storage(drivers={"toy": lambda: store}) as made:
+        yield made
+
+
+def threads() -> int:
+    return sum(thread.name.startswith("storagekit") for thread in threading.enumerate())
+
+
+def test_as_many_at_once_as_asked_for(store: Store, storage: storagekit.Storage) -> None:
+    storage.write_many({f"toy://box/slow-{n}": b"x" for n in range(30)}, in_flight=7)
+    assert store.most == 7
+    assert len(store.bodies) == 30
+    assert threads() == 0
+
+
+def test_plain_bytes_reach_the_driver_as_they_are(store: Store, storage: storagekit.Storage) -> None:
+    data = bytes(1000)
+    objects = {"toy://box/bytes": data, "toy://box/array": bytearray(data), "toy://box/none": b""}
+    storage.write_many(objects)
+    assert store.bodies["bytes"][0] is data
+    assert isinstance(store.bodies["array"][0], bytearray)
+    assert store.bodies["none"] == []
+
+
+def test_the_first_error_ends_it(store: Store, storage: storagekit.Storage) -> None:
+    drawn = []
+
+    def pairs() -> Iterator[tuple[str, bytes]]:
+        for number in range(1000):
+            drawn.append(number)
+            yield f"toy://box/{'bad' if number == 3 else 'slow'}-{number}", b"x"
+
+    with pytest.raises(OSError, match="bad-3"):
+        storage.write_many(pairs(), in_flight=4)
+    assert len(drawn) < 20
+    written = len(store.bodies)
+    assert threads() == 0
+    time.sleep(0.05)
+    assert len(store.bodies) == written, "nothing goes on behind the caller's back"
+
+
+def test_an_iterator_that_fails_ends_it(store: Store, storage: storagekit.Storage) -> None:
+    def pairs() -> Iterator[tuple[str, bytes]]:
+        yield "toy://box/slow", b"x"
+        while not store.now:
+            time.sleep(0.001)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        storage.write_many(pairs())
+    assert "slow" in store.bodies, "what was on its way was waited for"
+    assert threads() == 0
+
+
+def test_a_closed_storage_writes_nothing(store: Store, storage: storagekit.Storage) -> None:
+    storage.close()
+    with pytest.raises(ValueError, match="closed"):
+        storage.write_many({"toy://box/key": b"x"})
+    assert store.bodies == {}
