@@ -1,9 +1,9 @@
-"""Compression: a codec by name, or by the suffix of the path; nothing unless it is asked for.
+"""Compression: streams that pack what is written and unpack what is read, by one of the ``codecs``.
 
-The codecs are the standard library's. Both directions are raw streams, so that the same C buffer and
-text layer stand on top as everywhere. Reading maps what damaged data raises to ``OSError`` with the
-filename. Writing is a raw stream *under* the buffer and *over* the sealed sink: it ends its format
-in ``finish``, which the sink's owner calls before it publishes, so the seal reaches through it.
+Both directions are raw streams, so that the same C buffer and text layer stand on top as everywhere. Reading maps what
+damaged data raises to ``OSError`` with the filename. Writing is a raw stream *under* the buffer and *over* the
+sealed sink: it ends its format in ``finish``, which the sink's owner calls before it publishes. So the seal reaches
+through it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import errno
 import io
 import os
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+from storagekit.codecs import Codec
 from storagekit.errors import invalid, os_error
 
 if TYPE_CHECKING:
@@ -21,49 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["CompressedSink", "DecompressedStream", "codec_for", "open_local"]
-
-_SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
-_CODECS = ("gzip", "bz2", "xz")
-
-
-def codec_for(compression: str | None, filename: str) -> str | None:
-    """The codec that *compression* names, for ``"infer"`` the one that the suffix of *filename* names, or None.
-
-    >>> from storagekit.compression import codec_for
-    >>> codec_for("infer", "s3://bucket/log.gz"), codec_for(None, "s3://bucket/log.gz")
-    ('gzip', None)
-    """
-    if compression == "infer":
-        return next((codec for suffix, codec in _SUFFIXES.items() if filename.lower().endswith(suffix)), None)
-    if compression is not None and compression not in _CODECS:
-        raise invalid(
-            filename, f"unknown compression {compression!r}: expected 'infer', {', '.join(map(repr, _CODECS))}"
-        )
-    return compression
-
-
-def _codec_file(codec: str, file: IO[bytes], mode: str) -> IO[bytes]:
-    """The standard library's file object for *codec* over *file*; it does not close *file*."""
-    if codec == "gzip":
-        import gzip
-
-        return cast("IO[bytes]", gzip.GzipFile(filename="", mode=mode, fileobj=cast(BinaryIO, file)))
-    if codec == "bz2":
-        import bz2
-
-        return bz2.BZ2File(file, mode=cast(Any, mode))
-    import lzma
-
-    return lzma.LZMAFile(file, mode=mode)
-
-
-def _damaged() -> tuple[type[Exception], ...]:
-    """What the standard library's decoders raise for data that is not what it should be."""
-    import lzma
-    import zlib
-
-    return (EOFError, zlib.error, lzma.LZMAError)
+__all__ = ["CompressedSink", "DecompressedStream", "open_local"]
 
 
 class DecompressedStream(io.RawIOBase):
@@ -71,14 +30,14 @@ class DecompressedStream(io.RawIOBase):
 
     mode = "rb"
 
-    def __init__(self, codec: str, file: IO[bytes], name: str) -> None:
+    def __init__(self, codec: Codec, file: IO[bytes], name: str) -> None:
         self.name = name
         self._codec = codec
         self._file = file
-        self._decoder = _codec_file(codec, file, "rb")
+        self._decoder = codec.over(file, "rb")
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._codec} {self.name!r}>"
+        return f"<{type(self).__name__} {self._codec.name} {self.name!r}>"
 
     def readable(self) -> bool:
         return True
@@ -110,12 +69,12 @@ class DecompressedStream(io.RawIOBase):
     def _guarded(self, step: Callable[[], T]) -> T:
         try:
             return step()
-        except _damaged() as error:
-            raise os_error(errno.EIO, self.name, f"not whole and undamaged {self._codec} data: {error}") from error
+        except self._codec.damaged() as error:
+            raise os_error(errno.EIO, self.name, f"not whole and undamaged {self._codec.name} data: {error}") from error
         except OSError as error:
             if error.errno is not None:
                 raise  # the store's own error, complete
-            raise os_error(errno.EIO, self.name, f"not whole and undamaged {self._codec} data: {error}") from error
+            raise os_error(errno.EIO, self.name, f"not whole and undamaged {self._codec.name} data: {error}") from error
 
     def _dealloc_warn(self, source: object) -> None:
         # io says so when a finalizer closes: what is below must know that it is one.
@@ -139,6 +98,7 @@ class DecompressedStream(io.RawIOBase):
 class Mutable(Protocol):
     """What a codec writes into: a sink that can be told that nothing of it will be published."""
 
+    def write(self, data: bytes, /) -> int | None: ...
     def mute(self) -> None: ...
     def poison(self, error: BaseException) -> None: ...
     def abandon(self) -> None: ...
@@ -150,16 +110,13 @@ class CompressedSink(io.RawIOBase):
 
     mode = "wb"
 
-    def __init__(self, codec: str, sink: Mutable, name: str, *, appending: bool = False) -> None:
+    def __init__(self, codec: Codec, sink: Mutable, name: str, *, appending: bool = False) -> None:
         self.name = name
         self._codec = codec
         self._sink = sink
         self._plain = 0
-        # Every format may be written one after another, so an append is one more; but only if something is appended.
-        self._encoder = None if appending else self._begin()
-
-    def _begin(self) -> IO[bytes]:
-        return _codec_file(self._codec, cast("IO[bytes]", self._sink), "wb")
+        self._appending = appending
+        self._encoder: IO[bytes] | None = None
 
     def writable(self) -> bool:
         return True
@@ -171,7 +128,7 @@ class CompressedSink(io.RawIOBase):
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             if self._encoder is None:
-                self._encoder = self._begin()
+                self._encoder = self._codec.over(cast("IO[bytes]", self._sink), "wb")
             taken = self._encoder.write(data)
             self._plain += taken
             return taken
@@ -180,9 +137,15 @@ class CompressedSink(io.RawIOBase):
             raise
 
     def finish(self) -> None:
-        """Write what the codec still holds, and the end of its format."""
+        """Write what the codec still holds, and the end of its format.
+
+        Archives may stand one after another, so an append is one more. Of nothing it is none, else an empty one,
+        which not every codec's file object would write.
+        """
         if self._encoder is not None:
             self._encoder.close()
+        elif not self._appending:
+            self._sink.write(self._codec.module().compress(b""))
 
     def close(self) -> None:
         """Close the sink, which publishes nothing by that. A codec that was not finished ends into the void."""
@@ -190,7 +153,8 @@ class CompressedSink(io.RawIOBase):
             super().close()
             self._sink.mute()
             try:
-                self.finish()
+                if self._encoder is not None:
+                    self._encoder.close()
             finally:
                 self._sink.close()
 
@@ -200,12 +164,10 @@ class CompressedSink(io.RawIOBase):
             self._sink.abandon()
 
 
-def open_local(path: Any, codec: str, mode: str, **text: Any) -> IO[Any]:
-    """A plain local path through the standard library's own ``gzip.open``, ``bz2.open`` or ``lzma.open``."""
-    import importlib
-
-    module = importlib.import_module({"gzip": "gzip", "bz2": "bz2", "xz": "lzma"}[codec])
+def open_local(path: Any, codec: Codec, mode: str, **text: Any) -> IO[Any]:
+    """A plain local path through the library's own ``open``: ``gzip.open``, ``lzma.open`` and so on."""
     binary = "b" in mode
     return cast(
-        "IO[Any]", module.open(path, mode if binary else f"{mode.replace('t', '')}t", **({} if binary else text))
+        "IO[Any]",
+        codec.module().open(path, mode if binary else f"{mode.replace('t', '')}t", **({} if binary else text)),
     )

@@ -16,7 +16,8 @@ from typing import IO, Any, cast
 from storagekit import lookup
 from storagekit.backend import Resource
 from storagekit.blocks import BlockCache
-from storagekit.compression import CompressedSink, DecompressedStream, codec_for
+from storagekit.codecs import Codec, codec_for
+from storagekit.compression import CompressedSink, DecompressedStream
 from storagekit.driver import Absent, Matches, RangeReader
 from storagekit.errors import changed, exists, invalid, is_a_directory, not_a_directory
 from storagekit.modes import Mode, parse_mode
@@ -152,7 +153,7 @@ class Streams:
         resource: Resource,
         mode: Mode = WRITE,
         *,
-        codec: str | None = None,
+        codec: Codec | None = None,
         buffer_size: int = WRITE_BUFFER,
         if_match: str | None = None,
     ) -> BinaryWriter | BinaryEditor:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, Literal, cast, overload
 
 from storagekit import files
-from storagekit.compression import codec_for, open_local
+from storagekit.codecs import codec_for
+from storagekit.compression import open_local
 from storagekit.driver import Options
 from storagekit.engine import AnyPath, Engine
 from storagekit.errors import invalid
@@ -142,11 +143,11 @@ class Opener(Engine):
         Nothing is visible before a successful ``close()``; leaving ``with`` by an exception, ``discard()``, garbage
         collection and the interpreter's exit publish nothing. ``x`` is decided atomically at ``close()``. ``a``, ``r+``
         and ``a+`` edit the version that is there: published at ``close()`` only if it still is that one, with what the
-        store keeps beside its bytes. Text is
-        UTF-8 unless *encoding* says otherwise, and is written with ``\\n`` on every platform. *compression* is
-        ``"gzip"``, ``"bz2"``, ``"xz"`` or ``"infer"`` (by suffix). *access* may say how a URL will be read:
-        ``"sequential"`` reads ahead from the first read on, ``"random"`` never; without it the reads themselves tell.
-        *if_match*, an ``etag`` as ``stat`` gives it, publishes only where the object still is that version.
+        store keeps beside its bytes. Text is UTF-8 unless *encoding* says otherwise, and is written with ``\\n`` on
+        every platform. *compression* is ``"gzip"``, ``"bz2"``, ``"xz"``, ``"zstd"``, ``"lz4"`` or ``"infer"`` (by
+        suffix). *access* may say how a URL will be read: ``"sequential"`` reads ahead from the first read on,
+        ``"random"`` never; without it the reads themselves tell. *if_match*, an ``etag`` as ``stat`` gives it,
+        publishes only where the object still is that version.
         *options* go to the URL's driver; *closefd* and *opener* are for local paths.
 
         Raises ``FileNotFoundError``, ``IsADirectoryError``, ``FileExistsError`` (``x``), ``PermissionError``;

@@ -68,7 +68,11 @@ def test_as_many_at_once_as_asked_for(store: Store, storage: storagekit.Storage)
 
 def test_plain_bytes_reach_the_driver_as_they_are(store: Store, storage: storagekit.Storage) -> None:
     data = bytes(1000)
-    objects = {"toy://box/bytes": data, "toy://box/array": bytearray(data), "toy://box/none": b""}
+    objects: dict[str, bytes | bytearray] = {
+        "toy://box/bytes": data,
+        "toy://box/array": bytearray(data),
+        "toy://box/none": b"",
+    }
     storage.write_many(objects)
     assert store.bodies["bytes"][0] is data
     assert isinstance(store.bodies["array"][0], bytearray)

@@ -22,6 +22,7 @@ import pytest
 
 import storagekit
 from storagekit import sending, writing
+from storagekit.codecs import CODECS
 from storagekit.compression import CompressedSink
 from storagekit.driver import Body, ObjectWriter, Stat
 from storagekit.errors import OutcomeUnknownError
@@ -121,7 +122,7 @@ class Box:
         sink = WriteSink(self.sender(store, limit))
         raw: io.RawIOBase = sink
         if layer.startswith("gzip"):
-            raw = CompressedSink("gzip", sink, URL)
+            raw = CompressedSink(CODECS["gzip"], sink, URL)
             sink.finishing.append(raw)
         binary = BinaryWriter(raw, sink, buffer)
         return TextWriter(binary, encoding="utf-8", newline="\n") if layer.endswith("text") else binary
@@ -695,9 +696,7 @@ def test_one_warning_in_the_log_for_discarded_bytes(
                     file.discard()
                 else:
                     raise ZeroDivisionError
-    # A codec has written its header by then, whatever the user wrote.
-    expected = 2 if written or layer.startswith("gzip") else 0
-    assert len(caplog.records) == expected
+    assert len(caplog.records) == (2 if written else 0)
     for record in caplog.records:
         assert URL in record.getMessage()
         if not layer.startswith("gzip"):

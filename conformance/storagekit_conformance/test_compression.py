@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib
 import lzma
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +19,17 @@ CODECS: dict[str, tuple[str, Callable[[bytes], bytes], Callable[[bytes], bytes]]
     "bz2": (".bz2", bz2.compress, bz2.decompress),
     "xz": (".xz", lzma.compress, lzma.decompress),
 }
+try:  # the library's own extras, which may be there or not
+    from lz4 import frame
+
+    CODECS["lz4"] = (".lz4", frame.compress, frame.decompress)
+except ImportError:
+    pass
+try:
+    zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+    CODECS["zstd"] = (".zst", zstd.compress, zstd.decompress)
+except ImportError:
+    pass
 PLAIN = content(BLOCK) + b"a line that repeats\n" * 20_000
 
 
