@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from storagekit import errors
@@ -19,6 +20,7 @@ from storagekit_s3 import copying, deleting, editing, listing, reading, writing
 from storagekit_s3.api import Api
 from storagekit_s3.clients import Client, Clients
 from storagekit_s3.conditions import learn_profile
+from storagekit_s3.media import media_type
 from storagekit_s3.options import KNOWN_OPTIONS, Connection, S3Options
 from storagekit_s3.options import parse as parse_options
 from storagekit_s3.servers import Profile
@@ -94,6 +96,8 @@ class S3Driver:
     @hookimpl
     def open_write(self, location: Location, options: Options, condition: Condition) -> ObjectWriter:
         api, parsed = self._open_object(location, options, changing=True)
+        if parsed.attributes.content_type is None:
+            parsed = replace(parsed, attributes=replace(parsed.attributes, content_type=media_type(location.path)))
         return writing.MultipartWriter(api, location, parsed, condition)
 
     @hookimpl

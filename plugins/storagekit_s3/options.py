@@ -51,7 +51,7 @@ KNOWN_OPTIONS = (
     Option("conditional_writes", "'trust' the server to decide them, or accept the 'race' between check and write"),
     Option("version_id", "the version of the object to read or to copy from"),
     Option("part_size", f"bytes per part of a multipart upload, the same for every part, at least {MIN_PART_SIZE}"),
-    Option("content_type", "the media type of what is written"),
+    Option("content_type", "the media type of what is written; told by the suffix of the key if not given"),
     Option("cache_control", "the Cache-Control header of what is written"),
     Option("content_disposition", "the Content-Disposition header of what is written"),
     Option("content_encoding", "the Content-Encoding header of what is written"),
