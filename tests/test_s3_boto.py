@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import io
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from s3_scripted import Scripted
+from s3_scripted import reply as said
 
 from storagekit.driver import Absent
-from storagekit.errors import ObjectChangedError
+from storagekit.errors import InvalidArgumentError, ObjectChangedError
 from storagekit.location import Location
 from storagekit_conformance.support import in_child
-from storagekit_s3.api import Api, Attributes, Part
+from storagekit_s3.api import Api, Attributes, Part, Source
 from storagekit_s3.boto import connect
 from storagekit_s3.boto_client import make_client
+from storagekit_s3.driver import S3Driver
 from storagekit_s3.errors import doubt_of
 from storagekit_s3.options import Connection
 
@@ -209,3 +215,44 @@ def test_the_header_that_a_batch_delete_needs_beyond_amazon() -> None:
     with scripted([reply]) as (api, requests):
         assert api.delete_many([KEY]) == []
     assert b"content-md5:" in requests[0].lower()
+
+
+SSE_KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+def test_what_belongs_to_every_request() -> None:
+    given: dict[str, Any] = {"sse_customer_key": SSE_KEY, "request_payer": "requester"}
+    got = said(200, b"data", content_range="bytes 0-3/4", etag='"a"')
+    with Scripted(said(200, etag='"a"'), got, said(200, b"<CopyObjectResult/>")) as server:
+        connection = Connection(
+            server.endpoint, aws_access_key_id="id", aws_secret_access_key="secret", region_name="r", **given
+        )
+        api = connect(connection, KEY)
+        api.put(KEY, b"data", Attributes())
+        api.get(KEY, 0, 4).body.close()
+        api.copy(KEY, Source(KEY), Attributes(), replace=False)
+        api.close()
+    for asked in server.asked:
+        assert asked.headers["x-amz-request-payer"] == "requester"
+        assert asked.headers["x-amz-server-side-encryption-customer-key"] == SSE_KEY
+        assert asked.headers["x-amz-server-side-encryption-customer-algorithm"] == "AES256"
+    assert server.asked[2].headers["x-amz-copy-source-server-side-encryption-customer-key"] == SSE_KEY
+    assert SSE_KEY not in repr(connection)
+
+
+@pytest.mark.parametrize("given", [{"sse_customer_key": SSE_KEY}, {"request_payer": "requester"}])
+def test_the_wire_leaves_them_to_boto3(given: dict[str, str]) -> None:
+    options = {"endpoint_url": "http://127.0.0.1:9", "region_name": "r", "transport": "wire", **given}
+    options |= {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    driver = S3Driver()
+    with pytest.raises(io.UnsupportedOperation, match="transport excludes boto3") as refused:
+        driver.stat(KEY, options)
+    driver.close()
+    assert SSE_KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["c2hvcnQ=", "no base64!", base64.b64encode(bytes(31)).decode()])
+def test_a_key_that_is_none_is_refused_without_being_told(key: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="32 bytes in base64") as refused:
+        S3Driver().stat(KEY, {"sse_customer_key": key})
+    assert key not in str(refused.value)

@@ -14,6 +14,7 @@ along with a range of it. TLS and the length and ETag comparisons of the driver 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -86,9 +87,30 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
         settings["s3"] = {"addressing_style": style}
     verify: bool | str | None = connection.ca_bundle if connection.verify else False
     client = session.client("s3", endpoint_url=connection.endpoint_url, verify=verify, config=Config(**settings))
+    if connection.sse_customer_key is not None or connection.request_payer is not None:
+        client.meta.events.register("provide-client-params.s3", _parameters_of_all(connection))
     if custom:
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
     return client
+
+
+def _parameters_of_all(connection: Connection) -> Callable[..., dict[str, Any]]:
+    """Gives every operation the parameters that belong to the connection rather than to a call, where it has them."""
+    given: dict[str, Any] = {}
+    if connection.request_payer is not None:
+        given["RequestPayer"] = connection.request_payer
+    if connection.sse_customer_key is not None:
+        import base64
+
+        key = base64.b64decode(connection.sse_customer_key)
+        for prefix in ("", "CopySource"):
+            given |= {f"{prefix}SSECustomerAlgorithm": "AES256", f"{prefix}SSECustomerKey": key}
+
+    def add(params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any]:
+        members = model.input_shape.members if model.input_shape is not None else ()
+        return {**{name: value for name, value in given.items() if name in members}, **params}
+
+    return add
 
 
 def _add_content_md5(request: Any, **_: Any) -> None:

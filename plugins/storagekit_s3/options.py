@@ -9,6 +9,7 @@ option, and not deep inside a request. No message repeats a value that could be 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -61,6 +62,12 @@ KNOWN_OPTIONS = (
     Option("storage_class", "the storage class of what is written, as in STANDARD_IA"),
     Option("server_side_encryption", "'AES256', 'aws:kms' or 'aws:kms:dsse'"),
     Option("sse_kms_key_id", "the key for server_side_encryption 'aws:kms'"),
+    Option(
+        "sse_customer_key",
+        "SSE-C: the key that reads and writes are encrypted with, 32 bytes in base64; over https",
+        secret=True,
+    ),
+    Option("request_payer", "'requester': pay for requests to a bucket whose owner does not"),
     Option("acl", "the canned ACL of what is written, as in bucket-owner-full-control"),
 )
 
@@ -83,6 +90,8 @@ class Connection:
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
     transport: str | None = None
+    sse_customer_key: str | None = None
+    request_payer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,7 @@ _CHOICES = {
     "addressing_style": ("path", "virtual", "auto"),
     "conditional_writes": ("trust", "race"),
     "transport": ("wire", "boto3"),
+    "request_payer": ("requester",),
     "server": tuple(sorted(PROFILES)),
 }
 
@@ -169,6 +179,8 @@ def _checked(name: str, value: object, location: Location) -> object:
             f"the option {name} must be printable ASCII without spaces at its ends (a line end is a frequent guest "
             "where it was read from a file)",
         )
+    if name == "sse_customer_key" and not _is_key(text):
+        raise errors.invalid(location, "the option sse_customer_key must be 32 bytes in base64")
     if name in _ATTRIBUTES and not _is_header(text):
         raise errors.invalid(location, f"the option {name} {_HEADER}")
     if name in _CHOICES and text not in _CHOICES[name]:
@@ -195,6 +207,13 @@ def _tags(value: object, location: Location) -> dict[str, str]:
     if len(value) > 10 or not all(0 < len(k) <= 128 and len(v) <= 256 for k, v in value.items()):
         raise errors.invalid(location, "the option tags takes 10 tags, with names of 1 to 128 characters, texts of 256")
     return dict(value)
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32
+    except ValueError:
+        return False
 
 
 def _is_header(text: str) -> bool:

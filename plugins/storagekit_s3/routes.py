@@ -146,6 +146,8 @@ def plain_route(connection: Connection, bucket: str, environ: Mapping[str, str] 
     # mock_aws) would be passed by.
     if "botocore" in sys.modules or sys.platform in ("win32", "darwin"):  # there proxies are the system's settings
         return None
+    if connection.sse_customer_key is not None or connection.request_payer is not None:  # boto3's, as boto_route says
+        return None
     if connection.profile is not None or connection.addressing_style not in (None, "path"):
         return None
     if not all(name in _UNDERSTOOD or name.startswith(_UNDERSTOOD_PREFIXES) for name in environ if name[:4] == "AWS_"):
