@@ -48,6 +48,8 @@ HEADLINES = (
     Headline("small-bulk", "wan", "2,000 objects of 16 KiB, the call for many"),
     Headline("small-pool", "wan", "2,000 objects of 16 KiB, 16 threads"),
     Headline("write", "wan", "write 256 MiB, 1 MiB at a time"),
+    Headline("write-bulk", "wan", "write 500 objects of 16 KiB, the call for many"),
+    Headline("append", "wan", "append a byte to an object of 64 MiB"),
     Headline("list-folders", "wan", "list 20,000 keys in 200 folders"),
     Headline("sequential", "raw", "read 1 GiB with no network between"),
     Headline("first-byte", "wan", "a new process reads its first byte", beside="local"),

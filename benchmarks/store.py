@@ -49,6 +49,10 @@ class Store:
         answer = self._client.get_object(Bucket=self._place.bucket, Key=self._place.key(key))
         return answer["Body"]
 
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object."""
+        self._client.put_object(Bucket=self._place.bucket, Key=self._place.key(key), Body=data)
+
     def upload(self, folder: Path) -> None:
         """Every file below *folder*."""
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]

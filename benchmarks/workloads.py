@@ -350,19 +350,48 @@ def write(peer: Peer, run: Run) -> dict[str, float]:
     return _speed(run.sizes.written, run)
 
 
-@workload("500 objects of 16 KiB written by 16 threads", SECONDS, writes=True)
-def write_small(peer: Peer, run: Run) -> dict[str, float]:
+def _written(peer: Peer, run: Run, write: Callable[[dict[str, bytes]], None]) -> dict[str, float]:
+    """Write the small objects by *write*, and compare them."""
     store = Store(peer.place)
     source = b"".join(blocks(MiB, 21))
     data = {f"written/{number:05}.bin": source[number : number + 16 * 1024] for number in range(run.sizes.writes)}
     try:
         with run.timed():
-            for _ in peer.pool(lambda key: peer.write(key, data[key]), list(data)):
-                pass
+            write(data)
         for key, wanted in data.items():
             with store.open(key) as body:
                 if body.read() != wanted:
                     raise WrongBytesError(f"{key}: other bytes")
+    finally:
+        store.delete_all("written/")
+    return {"time": run.seconds}
+
+
+@workload("500 objects of 16 KiB written by 16 threads", SECONDS, writes=True)
+def write_small(peer: Peer, run: Run) -> dict[str, float]:
+    def write(data: dict[str, bytes]) -> None:
+        for _ in peer.pool(lambda key: peer.write(key, data[key]), list(data)):
+            pass
+
+    return _written(peer, run, write)
+
+
+@workload("500 objects of 16 KiB written by the call for many", SECONDS, writes=True)
+def write_bulk(peer: Peer, run: Run) -> dict[str, float]:
+    return _written(peer, run, peer.write_many)
+
+
+@workload("one byte appended to an object of 64 MiB", SECONDS, writes=True)
+def append(peer: Peer, run: Run) -> dict[str, float]:
+    store, key = Store(peer.place), "written/log.bin"
+    data = b"".join(blocks(run.sizes.sparse, 22))
+    try:
+        store.put(key, data)
+        with run.timed():
+            peer.append(key, b"!")
+        with store.open(key) as body:
+            if body.read() != data + b"!":
+                raise WrongBytesError(f"{key}: other bytes")
     finally:
         store.delete_all("written/")
     return {"time": run.seconds}

@@ -77,7 +77,7 @@ IN_ONE_PROCESS = [name for name in WORKLOADS if name not in ("parquet-columns", 
 
 
 @pytest.mark.parametrize(
-    ("peer", "thorough", "offered"), [("storagekit", False, 17), ("boto3", True, 15), ("sockets", True, 7)]
+    ("peer", "thorough", "offered"), [("storagekit", False, 19), ("boto3", True, 15), ("sockets", True, 7)]
 )
 def test_the_workloads_work(folder: Path, peer: str, thorough: bool, offered: int) -> None:
     with simulated(folder, ["raw"]) as ground:

@@ -173,6 +173,26 @@ def test_an_upload_in_parts_and_copies_and_deletions(start: Callable[..., Port])
     }
 
 
+@pytest.mark.parametrize(("span", "wanted"), [(None, LARGE), ((699_990, 700_010), LARGE[699_990:700_010])])
+def test_a_part_that_is_copied(start: Callable[..., Port], span: tuple[int, int] | None, wanted: bytes) -> None:
+    s3 = client(start())
+    upload = s3.create_multipart_upload(Bucket="box", Key="source")["UploadId"]
+    parts = []
+    for number, body in ((1, LARGE[:700_000]), (2, LARGE[700_000:])):
+        answer = s3.upload_part(Bucket="box", Key="source", UploadId=upload, PartNumber=number, Body=body)
+        parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+    s3.complete_multipart_upload(Bucket="box", Key="source", UploadId=upload, MultipartUpload={"Parts": parts})
+    upload = s3.create_multipart_upload(Bucket="box", Key="target")["UploadId"]
+    given = {} if span is None else {"CopySourceRange": f"bytes={span[0]}-{span[1] - 1}"}
+    source = {"Bucket": "box", "Key": "source"}
+    copied = s3.upload_part_copy(Bucket="box", Key="target", UploadId=upload, PartNumber=1, CopySource=source, **given)
+    end = s3.upload_part(Bucket="box", Key="target", UploadId=upload, PartNumber=2, Body=b"end")
+    etags = [copied["CopyPartResult"]["ETag"], end["ETag"]]
+    parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+    s3.complete_multipart_upload(Bucket="box", Key="target", UploadId=upload, MultipartUpload={"Parts": parts})
+    assert s3.get_object(Bucket="box", Key="target")["Body"].read() == wanted + b"end"
+
+
 def _chunked(data: bytes, size: int, extension: bytes, trailer: bytes) -> bytes:
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
     chunks = b"".join(b"%x%s\r\n%s\r\n" % (len(piece), extension, piece) for piece in pieces)

@@ -9,7 +9,7 @@ for those that want to be told.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -141,6 +141,14 @@ class Peer:
         with self.open_write(key) as file:
             file.write(data)
 
+    def write_many(self, objects: Mapping[str, bytes]) -> None:
+        """Write many small objects by the library's own function for it."""
+        raise NotOfferedError
+
+    def append(self, key: str, data: bytes) -> None:
+        """Add to the end of an object, in the mode ``"ab"`` that the library says it has."""
+        raise NotOfferedError
+
     # Listing
 
     def list_flat(self, prefix: str) -> list[str]:
@@ -213,3 +221,9 @@ def gathered(one: Callable[[str], Any], keys: Sequence[str], at_once: int = 64) 
         return await asyncio.gather(*(limited(key) for key in keys))
 
     yield from asyncio.run(everything())
+
+
+def scattered(one: Callable[[str, bytes], Any], objects: Mapping[str, bytes]) -> None:
+    """The same for writing."""
+    for _ in gathered(lambda key: one(key, objects[key]), list(objects)):
+        pass

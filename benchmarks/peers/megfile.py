@@ -36,6 +36,10 @@ class Megfile(Peer):
     def open_write(self, key: str) -> Any:
         return self._module.smart_open(self.place.url(key), "wb")
 
+    def append(self, key: str, data: bytes) -> None:
+        with self._module.smart_open(self.place.url(key), "ab") as file:
+            file.write(data)
+
     def list_flat(self, prefix: str) -> list[str]:
         skip = len(self.place.url(""))
         return [path[skip:] for path in self._module.smart_scan(self.place.url(prefix))]

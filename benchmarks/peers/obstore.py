@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from benchmarks.peers.base import POOL, MiB, Peer, RawFile, Sink, gathered
+from benchmarks.peers.base import POOL, MiB, Peer, RawFile, Sink, gathered, scattered
 
 __all__ = ["Obstore", "ObstoreTuned"]
 
@@ -59,6 +59,9 @@ class Obstore(Peer):
 
     def write(self, key: str, data: bytes) -> None:
         self._module.put(self._store, self.place.key(key), data)
+
+    def write_many(self, objects: Mapping[str, bytes]) -> None:
+        scattered(lambda key, data: self._module.put_async(self._store, self.place.key(key), data), objects)
 
     def list_flat(self, prefix: str) -> list[str]:
         skip = len(self.place.prefix)

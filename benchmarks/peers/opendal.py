@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from benchmarks.peers.base import MiB, Peer, RawFile, gathered
+from benchmarks.peers.base import MiB, Peer, RawFile, gathered, scattered
 
 __all__ = ["OpenDAL", "OpenDALTuned"]
 
@@ -54,6 +54,10 @@ class OpenDAL(Peer):
         skip = len(self.place.prefix)
         for entry in self._operator.list(self.place.key(prefix), recursive=recursive):
             yield entry.path[skip:]
+
+    def write_many(self, objects: Mapping[str, bytes]) -> None:
+        operator = self._operator.to_async_operator()
+        scattered(lambda key, data: operator.write(self.place.key(key), data), objects)
 
     def list_flat(self, prefix: str) -> list[str]:
         return [path for path in self._listed(prefix, True) if not path.endswith("/")]

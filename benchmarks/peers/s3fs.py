@@ -53,6 +53,10 @@ class S3fs(Peer):
     def write(self, key: str, data: bytes) -> None:
         self.fs.pipe_file(self.place.path(key), data)
 
+    def append(self, key: str, data: bytes) -> None:
+        with self.fs.open(self.place.path(key), "ab") as file:
+            file.write(data)
+
     def list_flat(self, prefix: str) -> list[str]:
         skip = len(self.place.path(""))
         return [path[skip:] for path in self.fs.find(self.place.path(prefix))]

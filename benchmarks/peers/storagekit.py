@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -42,6 +42,15 @@ class StorageKit(Peer):
 
     def open_write(self, key: str) -> Any:
         return self._module.open(self.place.url(key), "wb")
+
+    def write_many(self, objects: Mapping[str, bytes]) -> None:
+        self._module.write_many({self.place.url(key): data for key, data in objects.items()})
+
+    def append(self, key: str, data: bytes) -> None:
+        # The simulator is taken for the kind of server that is promised nothing, and it decides conditions.
+        options = {"conditional_writes": "trust"}
+        with self._module.open(self.place.url(key), "ab", options=options) as file:
+            file.write(data)
 
     def list_flat(self, prefix: str) -> list[str]:
         # There is one way to everything below a directory, and it goes folder by folder.

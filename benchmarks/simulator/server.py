@@ -328,13 +328,27 @@ class _Connection:
 
     def _copy(self, request: Request, name: str) -> None:
         source = self._objects.get(name)
-        if source is None or "uploadId" in request.query:
-            self._error(404 if source is None else 501, "NoSuchKey" if source is None else "NotImplemented")
+        if source is None:
+            self._error(404, "NoSuchKey")
+            return
+        if "uploadId" in request.query:
+            self._copy_part(request, source)
             return
         stored = Stored(source.segments, int(time.time()))
         self._objects.put(request.name, stored)
         body = f"<ETag>{escape(stored.etag)}</ETag><LastModified>{stored.last_modified()}</LastModified>"
         self._reply("copy", 200, f"{XML}<CopyObjectResult {NAMESPACE}>{body}</CopyObjectResult>")
+
+    def _copy_part(self, request: Request, source: Stored) -> None:
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("x-amz-copy-source-range", ""))
+        start, stop = (int(found[1]), int(found[2]) + 1) if found else (0, source.size)
+        part = self._objects.cut(source, start, stop)
+        stored = Stored((part,), int(time.time()))
+        if not self._objects.add_part(request.query["uploadId"], int(request.query["partNumber"]), part):
+            self._error(404, "NoSuchUpload")
+            return
+        body = f"<ETag>{escape(stored.etag)}</ETag><LastModified>{stored.last_modified()}</LastModified>"
+        self._reply("copy-part", 200, f"{XML}<CopyPartResult {NAMESPACE}>{body}</CopyPartResult>")
 
     def _post(self, request: Request, first_byte: float) -> None:
         text = self._receive_text(request)
