@@ -47,8 +47,8 @@ class StorageKit(Peer):
         self._module.write_many({self.place.url(key): data for key, data in objects.items()})
 
     def append(self, key: str, data: bytes) -> None:
-        # The simulator is taken for the kind of server that is promised nothing, and it decides conditions.
-        options = {"conditional_writes": "trust"}
+        # What is no host of Amazon's is promised little; here it stands for Amazon.
+        options = {"server": "aws"}
         with self._module.open(self.place.url(key), "ab", options=options) as file:
             file.write(data)
 
