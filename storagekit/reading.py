@@ -199,6 +199,12 @@ class BufferedReader(io.BufferedReader):
         super().__init__(raw, buffer_size)
         self._recipe = recipe
 
+    def __repr__(self) -> str:
+        try:
+            return f"<{type(self).__name__} {self.raw.name!r} {'closed' if self.closed else 'open'}>"
+        except ValueError:
+            return f"<{type(self).__name__} detached>"
+
     @property
     def stat(self) -> Stat:
         """What was opened: its size, ETag, time and metadata, without another request."""

@@ -149,6 +149,13 @@ class _Outermost(io.IOBase):
         """What was published; None before a successful ``close``."""
         return self._sink.stat
 
+    def __repr__(self) -> str:
+        try:
+            state = "open" if not self.closed else "discarded" if self.stat is None else "published"
+        except (AttributeError, ValueError):  # not made to its end, or detached
+            return f"<{type(self).__name__} detached>"
+        return f"<{type(self).__name__} {self._sink.name!r} {state}>"
+
     def discard(self) -> None:
         """Close without publishing: the object stays what it was, and what was sent is removed."""
         self._told = True

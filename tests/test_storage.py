@@ -554,3 +554,51 @@ def test_a_compressed_local_path_refuses_what_does_not_fit(arguments: dict[str, 
         file.write(b"data")
     with pytest.raises(ValueError, match=r"\S"):
         storagekit.open(**{"file": path, **arguments}, compression="gzip")
+
+
+# ---------------------------------------------------------------- URLs for others, and what a handle says of itself
+
+
+def test_presigned_urls() -> None:
+    options = {"endpoint_url": "http://127.0.0.1:9", "region_name": "r"}
+    options |= {"aws_access_key_id": "id", "aws_secret_access_key": "hunter2"}
+    with Storage(options={"s3": options}) as storage:
+        for method in ("GET", "PUT"):
+            url = storage.presign("s3://box/a key", method, expires=60)
+            assert url.startswith("http://127.0.0.1:9/box/a%20key?")
+            assert "X-Amz-Expires=60" in url
+            assert "hunter2" not in url
+        with pytest.raises(InvalidArgumentError, match="DELETE"):
+            storage.presign("s3://box/key", "DELETE")  # type: ignore[arg-type]
+        with pytest.raises(io.UnsupportedOperation, match="presign"):
+            storage.presign("memory://box/key")
+        with pytest.raises(InvalidArgumentError, match="plain local path"):
+            storage.presign("/tmp/file")
+
+
+@pytest.mark.parametrize("mode", ["wb", "w", "r+b", "a", "w+"])
+def test_a_writer_says_what_and_in_which_state(storage: Storage, mode: str) -> None:
+    url = "memory://box/repr"
+    storage.touch(url)
+    file: Any = storage.open(url, mode)
+    assert f"{url!r} open>" in repr(file)
+    file.close()
+    assert f"{url!r} published>" in repr(file)
+    file = storage.open(url, mode)
+    file.discard()
+    assert f"{url!r} discarded>" in repr(file)
+    if "b" not in mode:
+        file = storage.open(url, mode)
+        binary = file.detach()
+        assert repr(file) == "<TextWriter detached>"
+        assert f"{url!r} open>" in repr(binary)
+        binary.close()
+
+
+def test_a_reader_says_what_and_in_which_state(storage: Storage) -> None:
+    url = "memory://box/repr"
+    storage.touch(url)
+    file = storage.open(url, "rb")
+    assert repr(file) == f"<BufferedReader {url!r} open>"
+    file.close()
+    assert repr(file) == f"<BufferedReader {url!r} closed>"
