@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
 import pytest
-from s3_support import Bucket, FakeApi, MiB, Stored
+from s3_support import Bucket, FakeApi, MiB, Stored, lost
 
 import storagekit
 from storagekit import ObjectChangedError
 from storagekit.driver import Matches
 from storagekit.location import Location
+from storagekit_conformance.fault_proxy import fault_proxy
+from storagekit_conformance.faults import Fault, Lost, Reset, Status
+from storagekit_conformance.servers import S3Server
 from storagekit_s3 import editing
 from storagekit_s3.api import Attributes, Source
 from storagekit_s3.boto import BotoApi
@@ -260,3 +263,93 @@ def test_the_condition_goes_along_with_the_write(api: FakeApi, storage: storagek
     with storage.open(KEY.url, "a") as file:
         file.write("new")
     assert conditions == [Matches(etag)]
+
+
+# ---------------------------------------------------------------- whatever fails
+
+
+def refused(status: int) -> Callable[[str], None]:
+    """A fault: the request is answered with an error, and was not carried out."""
+
+    def fault(when: str) -> None:
+        if when == "before":
+            raise reply_error("Test", KEY, code="Test", status=status)
+
+    return fault
+
+
+FAULTS = {
+    "forbidden": refused(403),
+    "broken": refused(500),
+    "lost-before": lost(KEY, "before"),
+    "lost-after": lost(KEY, "after"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("operation", ["get", "create", "copy_part", "part", "complete"])
+@pytest.mark.parametrize("mode", ["ab", "r+b"])
+def test_a_large_edit_is_made_or_not_made(
+    api: FakeApi, storage: storagekit.Storage, mode: str, operation: str, fault: str
+) -> None:
+    store(api, DATA)
+    file = storage.open(KEY.url, mode)
+    file.seek(6 * MiB)
+    file.write(b"new")
+    wanted = DATA + b"new" if mode == "ab" else DATA[: 6 * MiB] + b"new" + DATA[6 * MiB + 3 :]
+    api.faults[operation] = FAULTS[fault]
+    try:
+        file.close()
+    except OSError as error:
+        assert error.filename == KEY.url
+        assert error.errno is not None
+        made = fault == "lost-after" and operation == "complete"
+        assert api.objects[KEY].data == (wanted if made else DATA)
+    else:
+        assert api.objects[KEY].data == wanted
+    assert file.closed
+    api.faults.clear()
+    storage.close()  # which waits for what was left to the reaper
+    assert api.pending == {}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("operation", ["get", "put"])
+def test_a_small_edit_is_made_or_not_made(
+    api: FakeApi, storage: storagekit.Storage, operation: str, fault: str
+) -> None:
+    store(api, b"small")
+    file = storage.open(KEY.url, "ab")
+    file.write(b"er")
+    api.faults[operation] = FAULTS[fault]
+    try:
+        file.close()
+    except OSError as error:
+        assert error.filename == KEY.url
+        assert api.objects[KEY].data == b"small"
+    else:
+        assert api.objects[KEY].data == b"smaller"
+
+
+@pytest.mark.parametrize("fault", [Status(503), Reset(), Lost()], ids=["throttled", "reset", "lost"])
+@pytest.mark.parametrize("operation", ["read", "begin", "part", "copy", "commit"])
+def test_an_edit_through_a_faulty_network(moto: S3Server, transport: str, operation: str, fault: Fault) -> None:
+    url = f"s3://{moto.new_bucket()}/key"
+    with fault_proxy(moto) as (seen, faults):
+        options = seen.options() | {"transport": transport, "conditional_writes": "race", "read_timeout": 3.0}
+        with storagekit.Storage(options={"s3": options}) as storage:
+            with storage.open(url, "wb") as file:
+                file.write(DATA)
+            with faults.armed(fault, operation):
+                try:
+                    with storage.open(url, "ab") as file:
+                        file.write(b"!")
+                    wanted = [DATA + b"!"]
+                except OSError as error:
+                    assert error.filename == url
+                    wanted = [DATA, DATA + b"!"]
+    with storagekit.Storage(options={"s3": moto.options()}) as storage:
+        with storage.open(url, "rb") as file:
+            assert file.read() in wanted
+        if (operation, fault) != ("begin", Lost()):  # nobody knows the id of that one
+            assert list(storage.uploads(url)) == []

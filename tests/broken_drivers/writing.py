@@ -237,6 +237,40 @@ class IgnoresMatchesOnWrite(MemoryDriver):
         return super().open_write(location, options, None if isinstance(condition, Matches) else condition)
 
 
+@defect("updating.conflict", "updating.race")
+class EditsWithoutLooking(MemoryDriver):
+    """An edit overwrites whatever has become of the object since it was opened."""
+
+    @hookimpl
+    def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter:
+        return super().open_write(location, {**base.extra, **options}, None)
+
+
+@defect("updating.kept")
+class EditsForget(MemoryDriver):
+    """An edit leaves the metadata of the old version behind."""
+
+    @hookimpl
+    def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter:
+        return super().open_write(location, options, Matches(str(base.identity)))
+
+
+@defect("updating.large", "updating.as-the-builtin")
+class CopiesOneByteTooMany(MemoryDriver):
+    """It takes the end of a part that is copied for the last byte, as HTTP does."""
+
+    class Writer(Wrapped):
+        copies = (1, 1 << 20)
+
+        def copy_part(self, number: int, offset: int, start: int, stop: int, /) -> None:
+            data = MemoryDriver.open_read(self.driver, self.location, 1 << 30).head[start : stop + 1]
+            self.write_part(number, offset, [data])
+
+    @hookimpl
+    def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter:
+        return self.Writer(self, location, options, Matches(str(base.identity)))
+
+
 @defect("driver.conditional-delete")
 class IgnoresMatchesOnDelete(MemoryDriver):
     """A delete under If-Match removes whatever is there."""
