@@ -12,9 +12,13 @@ It has no name and is made by the first write, so a draft that is only read cost
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, NamedTuple, Protocol
+
+from storagekit.errors import os_error
 
 __all__ = ["Base", "Draft", "Piece", "Spans"]
 
@@ -85,7 +89,8 @@ class Spans:
 class Draft:
     """What an object of *size* bytes, read from *base*, is edited to. Used by one thread at a time."""
 
-    def __init__(self, base: Base | None, size: int) -> None:
+    def __init__(self, base: Base | None, size: int, url: str) -> None:
+        self._url = url
         self.size = size
         """Bytes, as it is now."""
         self.changed = False
@@ -123,24 +128,39 @@ class Draft:
     def _read_file(self, position: int, view: memoryview) -> int:
         if self._file is None:
             return 0
-        self._file.seek(position)
-        return self._file.readinto(view)  # type: ignore[attr-defined, no-any-return]
+        with self._reported():
+            self._file.seek(position)
+            return self._file.readinto(view)  # type: ignore[attr-defined, no-any-return]
 
     def write(self, position: int, data: memoryview) -> None:
         """Put *data* at *position*, over what is there or behind it."""
         if not len(data):
             return
+        stop = position + len(data)
+        with self._reported():
+            self._write(position, data)
+        self.changed = True
+        self._own.add(position, stop)
+        self.size = max(self.size, stop)
+
+    def _write(self, position: int, data: memoryview) -> None:
         if self._file is None:
             import tempfile  # slow, and for edits only
 
             self._file = tempfile.TemporaryFile(prefix="storagekit-", buffering=0)
         self._file.seek(position)
-        stop = position + len(data)
         while len(data):  # a raw write may be short, near a full disk
             data = data[self._file.write(data) :]
-        self.changed = True
-        self._own.add(position, stop)
-        self.size = max(self.size, stop)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Errors of the local file are about the object, and none of them says that it is missing."""
+        try:
+            yield
+        except OSError as error:
+            code = error.errno if error.errno not in (None, errno.ENOENT) else errno.EIO
+            text = f"The temporary file of the changes failed ({error.strerror or error}); TMPDIR names another place"
+            raise os_error(code or errno.EIO, self._url, text) from error
 
     def truncate(self, size: int) -> None:
         """Make it *size* bytes long: cut it, or have zeros at its end."""
@@ -150,8 +170,10 @@ class Draft:
         self.size = size
         self._kept = min(self._kept, size)
         self._own.cut(size)
-        if self._file is not None and self._file.seek(0, 2) > size:
-            self._file.truncate(size)  # so that what is written behind it later leaves a hole of zeros
+        if self._file is not None:
+            with self._reported():
+                if self._file.seek(0, 2) > size:
+                    self._file.truncate(size)  # so that what is written behind it later leaves a hole of zeros
 
     def pieces(self) -> Iterator[Piece]:
         """All of it, in order."""

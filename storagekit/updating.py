@@ -47,7 +47,7 @@ class EditStream(WriteSink):
         super().__init__(sender, f"{action}b+" if mode.update else f"{action}b")
         size = base.stat.size if base is not None else None
         self._base = base
-        self._draft = Draft(base, size or 0)
+        self._draft = Draft(base, size or 0, self.name)
         self._reading = mode.reading
         self._appending = mode.action == "a"
         self._position = self._draft.size if self._appending else 0

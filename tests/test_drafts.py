@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -12,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storagekit.drafts import Draft, Piece, Spans
+
+URL = "toy://box/key"
 
 
 class Base(io.BytesIO):
@@ -31,7 +35,7 @@ class Base(io.BytesIO):
 
 @contextmanager
 def draft_of(data: bytes | None, most: int = 1 << 30) -> Iterator[Draft]:
-    draft = Draft(None if data is None else Base(data, most), len(data or b""))
+    draft = Draft(None if data is None else Base(data, most), len(data or b""), URL)
     try:
         yield draft
     finally:
@@ -108,7 +112,7 @@ def test_spans_are_a_set_of_numbers(steps: list[tuple[int, int, bool]]) -> None:
 
 def test_only_what_is_read_is_fetched() -> None:
     base = Base(bytes(1000))
-    draft = Draft(base, 1000)
+    draft = Draft(base, 1000, URL)
     draft.write(100, memoryview(b"new"))
     assert base.seen == []
     assert list(draft.pieces()) == [Piece(True, 0, 100), Piece(False, 100, 103), Piece(True, 103, 1000)]
@@ -140,3 +144,17 @@ def test_what_was_cut_off_does_not_come_back() -> None:
         assert whole(draft) == b"ba" + bytes(8)
         draft.write(9, memoryview(b"!"))
         assert whole(draft) == b"ba" + bytes(7) + b"!"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOENT])
+def test_an_error_of_the_local_file_is_about_the_object(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(code, os.strerror(code), "/somewhere")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", fail)
+    with draft_of(b"base") as draft:
+        with pytest.raises(OSError, match="TMPDIR") as caught:
+            draft.write(0, memoryview(b"new"))
+        assert caught.value.errno == (errno.ENOSPC if code == errno.ENOSPC else errno.EIO)
+        assert caught.value.filename == URL
+        assert not isinstance(caught.value, FileNotFoundError)

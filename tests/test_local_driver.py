@@ -948,3 +948,28 @@ def test_copying_a_file_onto_itself_through_a_link_is_refused(make: Callable[...
         storagekit.copyfile(f"file://{path}", f"file://{link}")
     assert path.read_bytes() == b"data"
     assert path.stat().st_ino == link.stat().st_ino
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everywhere")
+def test_a_folder_that_may_be_written_and_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    folder.chmod(0o333)
+    try:
+        with storagekit.open((folder / "file").as_uri(), "wb") as file:
+            file.write(b"data")
+        assert (folder / "file").read_bytes() == b"data"
+    finally:
+        folder.chmod(0o755)
+
+
+def test_without_locks_a_file_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with storagekit.open((tmp_path / "file").as_uri(), "wb") as file:
+        file.write(b"data")
+    assert (tmp_path / "file").read_bytes() == b"data"

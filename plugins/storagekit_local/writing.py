@@ -259,13 +259,14 @@ class SealedWriter(FileWriter):
 @contextmanager
 def _locked(folder: str) -> Iterator[None]:
     """Hold the folder against the other sealed writers, where that can be had."""
-    fd = os.open(folder, os.O_RDONLY) if fcntl is not None else -1
+    fd = -1
     try:
-        if fd >= 0:
+        if fcntl is not None:
             try:
+                fd = os.open(folder, os.O_RDONLY)
                 fcntl.flock(fd, fcntl.LOCK_EX)
             except OSError:
-                pass  # a file system without locks
+                pass  # a folder that we may write and not read, or a file system without locks
         yield
     finally:
         if fd >= 0:
