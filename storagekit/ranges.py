@@ -1,4 +1,4 @@
-"""Ranges: byte ranges as users give them, checked.
+"""Ranges: byte ranges and positions as users give them, checked.
 
 A range is a pair ``(start, stop)``, as in a slice: from *start* on, up to but without *stop*, in bytes. ``Coming`` says
 which of many are to be fetched when: neighbours in one, and no more at a time than can be kept until it is consumed.
@@ -8,13 +8,14 @@ Pure arithmetic: no I/O, no threads, no clock.
 from __future__ import annotations
 
 import operator
+import os
 from collections import deque
 from collections.abc import Iterable
 
 from storagekit.errors import invalid
 from storagekit.settings import BLOCK_SIZE
 
-__all__ = ["Coming", "Span", "check_position", "check_ranges"]
+__all__ = ["Coming", "Span", "check_position", "check_ranges", "sought"]
 
 Span = tuple[int, int]
 
@@ -32,6 +33,18 @@ def check_position(name: object, offset: int, size: int) -> Span:
     if start < 0 or length < 0:
         raise invalid(name, f"cannot read {length} bytes at {start}")
     return start, start + length
+
+
+def sought(filename: object, offset: int, whence: int, *, position: int, size: int) -> int:
+    """Where ``seek(offset, whence)`` leads from *position*, in a file of *size* bytes; ``InvalidArgumentError`` where
+    that is before its start."""
+    base = {os.SEEK_SET: 0, os.SEEK_CUR: position, os.SEEK_END: size}.get(whence)
+    if base is None:
+        raise invalid(filename, f"invalid whence: {whence!r}")
+    target = base + operator.index(offset)
+    if target < 0:
+        raise invalid(filename, f"cannot seek to {target}, before the start")
+    return target
 
 
 def check_ranges(name: object, ranges: Iterable[Span]) -> list[Span]:

@@ -16,7 +16,6 @@ that version, go to the same offset.
 from __future__ import annotations
 
 import io
-import operator
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from storagekit.access import Access
 from storagekit.blocks import BlockCache
 from storagekit.driver import RangeReader, Stat
-from storagekit.errors import invalid, unsupported
+from storagekit.errors import unsupported
 from storagekit.flights import Source
-from storagekit.ranges import Span, check_position, check_ranges
+from storagekit.ranges import Span, check_position, check_ranges, sought
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Reaper
 
@@ -94,13 +93,7 @@ class ReadStream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._check_open()
-        offset = operator.index(offset)
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}.get(whence)
-        if base is None:
-            raise invalid(self.name, f"invalid whence: {whence!r}")
-        if base + offset < 0:
-            raise invalid(self.name, f"cannot seek to {base + offset}, before the start")
-        self._position = base + offset
+        self._position = sought(self.name, offset, whence, position=self._position, size=self._size)
         return self._position
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:

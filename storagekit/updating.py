@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from storagekit.drafts import Draft
 from storagekit.errors import invalid, unsupported
 from storagekit.modes import Mode
+from storagekit.ranges import sought
 from storagekit.reading import ReadStream
 from storagekit.sending import PartSender
 from storagekit.writing import WriteSink
@@ -70,13 +71,7 @@ class EditStream(WriteSink):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._check_open()
-        offset = operator.index(offset)
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._draft.size}.get(whence)
-        if base is None:
-            raise invalid(self.name, f"invalid whence: {whence!r}")
-        if base + offset < 0:
-            raise invalid(self.name, f"cannot seek to {base + offset}, before the start")
-        self._position = base + offset
+        self._position = sought(self.name, offset, whence, position=self._position, size=self._draft.size)
         return self._position
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storagekit.errors import InvalidArgumentError
-from storagekit.ranges import LARGEST_GAP, Coming, check_position, check_ranges
+from storagekit.ranges import LARGEST_GAP, Coming, check_position, check_ranges, sought
 from storagekit.settings import BLOCK_SIZE
 
 MiB = 1024 * 1024
@@ -135,3 +136,24 @@ def test_all_is_asked_for_once_and_in_order(given_spans: list[tuple[int, int]], 
     assert len(got - wanted) <= gaps
     if most == 100 * MiB:
         assert wanted <= got
+
+
+@pytest.mark.parametrize(
+    ("offset", "whence", "target"),
+    [
+        (5, os.SEEK_SET, 5),
+        (Number(3), os.SEEK_CUR, 10),
+        (-7, os.SEEK_CUR, 0),
+        (-1, os.SEEK_END, 19),
+        (99, os.SEEK_END, 119),
+    ],
+)
+def test_where_a_seek_leads(offset: Any, whence: int, target: int) -> None:
+    assert sought(URL, offset, whence, position=7, size=20) == target
+
+
+@pytest.mark.parametrize(("offset", "whence"), [(-1, os.SEEK_SET), (-8, os.SEEK_CUR), (-21, os.SEEK_END), (0, 7)])
+def test_a_seek_that_leads_nowhere(offset: int, whence: int) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        sought(URL, offset, whence, position=7, size=20)
+    assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, URL)
