@@ -117,13 +117,13 @@ class Streams:
         location, options = resource.location, resource.options
         try:
             if base is not None:
-                if if_match not in (None, base.stat.identity):
-                    raise changed(location, "The object is not the version that if_match names")
                 writer = resource.backend.open_edit(location, options, base.stat)
             else:
                 absent = Absent() if mode.action in "xa" else None
                 writer = resource.backend.open_write(location, options, Matches(if_match) if if_match else absent)
             try:
+                if base is not None and if_match not in (None, base.stat.identity):
+                    raise changed(location, "The object is not the version that if_match names")
                 sender = PartSender(writer, location.url, self.transfers, self.reaper, self.room)
             except BaseException:
                 writer.abort()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -55,15 +55,20 @@ def storage(store: Store) -> Iterator[storagekit.Storage]:
         yield made
 
 
-def threads() -> int:
-    return sum(thread.name.startswith("storagekit") for thread in threading.enumerate())
+@pytest.fixture
+def new_threads() -> Callable[[], list[str]]:
+    """The names of the threads that were not there when the test began."""
+    before = set(threading.enumerate())
+    return lambda: [thread.name for thread in threading.enumerate() if thread not in before]
 
 
-def test_as_many_at_once_as_asked_for(store: Store, storage: storagekit.Storage) -> None:
+def test_as_many_at_once_as_asked_for(
+    store: Store, storage: storagekit.Storage, new_threads: Callable[[], list[str]]
+) -> None:
     storage.write_many({f"toy://box/slow-{n}": b"x" for n in range(30)}, in_flight=7)
     assert store.most == 7
     assert len(store.bodies) == 30
-    assert threads() == 0
+    assert new_threads() == []
 
 
 def test_plain_bytes_reach_the_driver_as_they_are(store: Store, storage: storagekit.Storage) -> None:
@@ -79,7 +84,9 @@ def test_plain_bytes_reach_the_driver_as_they_are(store: Store, storage: storage
     assert store.bodies["none"] == []
 
 
-def test_the_first_error_ends_it(store: Store, storage: storagekit.Storage) -> None:
+def test_the_first_error_ends_it(
+    store: Store, storage: storagekit.Storage, new_threads: Callable[[], list[str]]
+) -> None:
     drawn = []
 
     def pairs() -> Iterator[tuple[str, bytes]]:
@@ -91,12 +98,14 @@ def test_the_first_error_ends_it(store: Store, storage: storagekit.Storage) -> N
         storage.write_many(pairs(), in_flight=4)
     assert len(drawn) < 20
     written = len(store.bodies)
-    assert threads() == 0
+    assert new_threads() == []
     time.sleep(0.05)
     assert len(store.bodies) == written, "nothing goes on behind the caller's back"
 
 
-def test_an_iterator_that_fails_ends_it(store: Store, storage: storagekit.Storage) -> None:
+def test_an_iterator_that_fails_ends_it(
+    store: Store, storage: storagekit.Storage, new_threads: Callable[[], list[str]]
+) -> None:
     def pairs() -> Iterator[tuple[str, bytes]]:
         yield "toy://box/slow", b"x"
         while not store.now:
@@ -106,7 +115,7 @@ def test_an_iterator_that_fails_ends_it(store: Store, storage: storagekit.Storag
     with pytest.raises(KeyError, match="mine"):
         storage.write_many(pairs())
     assert "slow" in store.bodies, "what was on its way was waited for"
-    assert threads() == 0
+    assert new_threads() == []
 
 
 def test_a_closed_storage_writes_nothing(store: Store, storage: storagekit.Storage) -> None:
