@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from s3_support import Bucket, FakeApi, MiB, Stored, lost
@@ -411,3 +412,37 @@ def test_an_upload_whose_beginning_was_lost_is_told(caplog: pytest.LogCaptureFix
     with pytest.raises(TimeoutError):
         api.driver().open_write(KEY, {}, None).write_part(1, 0, [b"data"])
     assert [record.getMessage() for record in caplog.records] == [f"an unfinished upload may remain at {KEY.url}"]
+
+
+class Short(FakeApi):
+    """It loses the end of what is written, and says so in nothing but the size."""
+
+    def _store(self, location: Location, data: bytes, etag: str, attributes: Attributes) -> Written:
+        return super()._store(location, data[:-1], etag, attributes)
+
+
+def test_an_object_that_was_stored_by_half_is_an_error() -> None:
+    api = Short(endpoint="http://elsewhere", server="Unknown")
+    writer = api.driver().open_write(KEY, {}, None)
+    writer.write_part(1, 0, [bytes(8 * MiB)])
+    writer.write_part(2, 8 * MiB, [b"end"])
+    with pytest.raises(OSError, match="stored 8388610 bytes of the 8388611") as failed:
+        writer.commit()
+    assert (failed.value.errno, failed.value.filename) == (errno.EIO, KEY.url)
+    writer.abort()
+
+
+def test_an_object_of_fewer_parts_than_were_sent_is_an_error() -> None:
+    api = FakeApi()
+    complete = api.complete_upload
+
+    def forget(location: Location, upload_id: str, parts: Any, condition: Any = None) -> Written:
+        return complete(location, upload_id, parts[:1], condition)
+
+    api.complete_upload = forget  # type: ignore[method-assign]
+    writer = api.driver().open_write(KEY, {}, None)
+    writer.write_part(1, 0, [bytes(8 * MiB)])
+    writer.write_part(2, 8 * MiB, [b"end"])
+    with pytest.raises(OSError, match="of 1 parts where 2 were sent") as failed:
+        writer.commit()
+    assert (failed.value.errno, failed.value.filename) == (errno.EIO, KEY.url)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -163,6 +164,7 @@ class MultipartWriter(ObjectWriter):
             info = self._settled(error, multipart_etag(parts), size, self._complete_guard.sent)
             written = Written(info.etag, info.version_id, info.modified_ns)
         self._finished = written.by_store
+        _check_parts(self._location, written, len(parts))
         # The replies so far have told which server this is, if the endpoint did not.
         profile = learn_profile(self._api, self._location, self._options.server)
         if profile.complete_etag and written.etag is not None:
@@ -206,10 +208,26 @@ def look_after(api: Api, location: Location, size: int, written: Written) -> Sta
         return Stat(location, "file", size, written.modified_ns)
     if stat is not None and stat.size == size:
         return stat
+    if stat is not None and written.etag is not None and stat.identity == written.etag:
+        # Not somebody else's: it is the very version that the write made.
+        text = f"The server stored {stat.size} bytes of the {size} that were written, and said that all was well"
+        raise errors.os_error(errno.EIO, location, text)
     if not written.by_store:
         text = "The answer to the write is no store's, and what is there is not what was written"
         raise errors.os_error(errno.EIO, location, text)
     return Stat(location, "file", size, written.modified_ns)
+
+
+# The ETag of an object that was written in parts tells how many there were, encrypted or not.
+_OF_PARTS = re.compile(r"[0-9a-f]{32}-([0-9]{1,5})")
+
+
+def _check_parts(location: Location, written: Written, count: int) -> None:
+    """Hold the answer to the end of an upload against what was sent."""
+    found = _OF_PARTS.fullmatch(written.etag or "")
+    if found is not None and int(found[1]) != count:
+        text = f"The server made the object of {found[1]} parts where {count} were sent, so it is not what was written"
+        raise errors.os_error(errno.EIO, location, text)
 
 
 def abort_until_gone(api: Api, location: Location, upload_id: str, *, again: bool) -> None:
