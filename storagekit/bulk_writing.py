@@ -91,7 +91,7 @@ class _Call:
             self._settle(failures)
         return failures
 
-    def _work(self, url: Any, resource: Resource | None, data: bytes | bytearray | memoryview) -> Callable[[], None]:
+    def _work(self, url: Any, resource: Resource | None, data: bytes) -> Callable[[], None]:
         def work() -> None:
             error: BaseException | None = None
             try:
@@ -119,14 +119,14 @@ class _Call:
         self._threads.close()
 
 
-def _bytes_of(url: object, data: ReadableBuffer) -> bytes | bytearray | memoryview:
-    """*data* as a driver takes it: plain bytes as they are, because a view of them would be copied by most."""
+def _bytes_of(url: object, data: ReadableBuffer) -> bytes:
+    """*data* as it is now: bytes as they are, and a copy of what its owner may change before it is sent."""
     if isinstance(data, str):
         raise TypeError(f"the bytes of {url!r} are a str; encode it, or write it through open(url, 'w')")
-    return data if isinstance(data, bytes | bytearray) else memoryview(data).cast("B")
+    return data if isinstance(data, bytes) else bytes(memoryview(data).cast("B"))
 
 
-def _write(url: Any, resource: Resource | None, data: bytes | bytearray | memoryview, streams: Streams) -> None:
+def _write(url: Any, resource: Resource | None, data: bytes, streams: Streams) -> None:
     """Write one object whole."""
     if resource is None:
         with open(url, "wb") as file:

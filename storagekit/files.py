@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import operator
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, cast
@@ -43,6 +44,9 @@ __all__ = [
 
 # Small writes are gathered to this before they reach Python code; larger ones pass the buffer by.
 WRITE_BUFFER = 256 * 1024
+
+# What one writes and reads of a file without a seek in between depends on the buffer: it is the builtin's.
+EDIT_BUFFER = io.DEFAULT_BUFFER_SIZE
 
 # For those who write without a user's own mode.
 WRITE, EXCLUSIVE = Mode("w", False, True), Mode("x", False, True)
@@ -232,7 +236,8 @@ def open_url(
     size = buffering if buffering > 1 else None
     if parsed.writing:
         # buffering=0 is the same here: nothing is visible before close, so nobody can see a buffer.
-        writer = streams.open_writer(resource, parsed, codec=codec, buffer_size=size or WRITE_BUFFER, if_match=if_match)
+        default = EDIT_BUFFER if parsed.update or parsed.action == "a" else WRITE_BUFFER
+        writer = streams.open_writer(resource, parsed, codec=codec, buffer_size=size or default, if_match=if_match)
         return writer if parsed.binary else _text_writer(writer, mode, text)
     unbuffered = buffering == 0 and codec is None
     buffer_size = 0 if unbuffered else size or READ_BUFFER
@@ -255,8 +260,10 @@ def open_url(
 def _text_writer(writer: BinaryWriter | BinaryEditor, mode: str, text: dict[str, Any]) -> TextWriter:
     """The text layer over *writer*, which is given up where it cannot be."""
     try:
-        # Never the platform's line ends: an object is read on every platform.
-        layer = TextWriter(writer, **{**text, "newline": "\n" if text["newline"] is None else text["newline"]})
+        # Never the platform's line ends: an object is read on every platform. What can be read too is read with
+        # universal line ends, as the builtin does, where that says nothing else for writing.
+        plain = None if isinstance(writer, BinaryEditor) and os.linesep == "\n" else "\n"
+        layer = TextWriter(writer, **{**text, "newline": plain if text["newline"] is None else text["newline"]})
     except BaseException:
         writer.discard()
         raise

@@ -122,7 +122,8 @@ class Storage(Opener):
         *objects* is a mapping of URLs to their bytes, or any iterable of pairs, from which is drawn as there is room.
         The first ``OSError`` is raised, when what was on its way is over; what was written until then stays. With
         ``on_error="return"`` the others go on, and the failures are returned, each URL with its error. An object that
-        fits in a first part (8 MiB on S3) is one request. ``ValueError`` once the ``Storage`` is closed.
+        fits in a first part (8 MiB on S3) is one request. Of a URL that is given twice, either may be the last to be
+        written. ``ValueError`` once the ``Storage`` is closed.
 
         >>> import storagekit
         >>> storagekit.write_many({f"memory://write-many/{number}": b"x" * number for number in range(3)})

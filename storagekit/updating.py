@@ -15,12 +15,14 @@ In a forked child an inherited stream is dead, for reading too: the local file i
 
 from __future__ import annotations
 
+import errno
 import operator
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from storagekit.drafts import Draft
-from storagekit.errors import invalid, unsupported
+from storagekit.errors import invalid, os_error, unsupported
 from storagekit.modes import Mode
 from storagekit.ranges import sought
 from storagekit.reading import ReadStream
@@ -35,8 +37,12 @@ __all__ = ["EditStream"]
 # What is not copied by the store passes through memory in pieces of this size, on its way into a part.
 PIECE = 1024 * 1024
 
-# As long as the part that it usually fills up.
+# As long as the part that it usually fills up, and no shorter than what a request is worth.
 EXACT = 8 * 1024 * 1024
+LEAST_EXACT = 1024 * 1024
+
+# Systems count the bytes of a file in 63 bits, and no store holds that much.
+LARGEST_FILE = (1 << 63) - 1
 
 
 class EditStream(WriteSink):
@@ -52,6 +58,9 @@ class EditStream(WriteSink):
         self._reading = mode.reading
         self._appending = mode.action == "a"
         self._position = self._draft.size if self._appending else 0
+        # Another thread may write while this one closes: what comes after the sealing is refused, and never lost.
+        self._lock = threading.Lock()
+        self._sealed = False
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"at {self._position} of {self._draft.size}"
@@ -88,9 +97,13 @@ class EditStream(WriteSink):
         size = self._position if size is None else operator.index(size)
         if size < 0:
             raise invalid(self.name, f"cannot truncate to {size} bytes")
+        if size > LARGEST_FILE:
+            raise os_error(errno.EFBIG, self.name)
         self._sender.check()
         try:
-            self._draft.truncate(size)
+            with self._lock:
+                self._check_sealed()
+                self._draft.truncate(size)
         except BaseException as error:
             self._sender.poison(error)
             raise
@@ -98,17 +111,25 @@ class EditStream(WriteSink):
 
     def _take(self, data: memoryview) -> None:
         self._sender.check()
-        if self._appending:
-            self._position = self._draft.size
-        self._draft.write(self._position, data)
-        self._position += len(data)
-        self._sender.written += len(data)
+        with self._lock:
+            self._check_sealed()
+            if self._appending:
+                self._position = self._draft.size
+            self._draft.write(self._position, data)
+            self._position += len(data)
+            self._sender.written += len(data)
+
+    def _check_sealed(self) -> None:
+        if self._sealed:
+            raise os_error(errno.ECANCELED, self.name, "the file is being closed by another thread")
 
     def publish(self) -> None:
         """Publish what the draft has become; nothing where it is what was opened."""
         for layer in self.finishing:
             layer.finish()
         self.finishing = []
+        with self._lock:
+            self._sealed = True
         if self._base is not None and not self._draft.changed and not self._muted:
             self._sender.check()
             self._sender.abort()
@@ -123,8 +144,12 @@ class EditStream(WriteSink):
         super().publish()
 
     def _fetch(self, start: int, stop: int) -> None:
-        """Feed bytes *start* to *stop* (excluded) of the base: a few in one go, as reading ahead would fetch more."""
-        if stop - start > EXACT:
+        """Feed bytes *start* to *stop* (excluded) of the base.
+
+        What fills up a part is fetched in one go, because reading ahead would fetch more; gaps between many small
+        changes are not, because each would be a request.
+        """
+        if not LEAST_EXACT <= stop - start <= EXACT:
             self._send(start, stop)
         elif start < stop and self._base is not None:
             self._sender.feed(memoryview(self._base.pread(start, stop - start)))
@@ -135,6 +160,10 @@ class EditStream(WriteSink):
         while start < stop and (count := self._draft.readinto(start, view[: stop - start])):
             self._sender.feed(view[:count])
             start += count
+        if start < stop:
+            raise os_error(
+                errno.EIO, self.name, f"The bytes from {start} on could not be read, so nothing is published"
+            )
 
     def abandon(self) -> None:
         super().abandon()

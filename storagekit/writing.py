@@ -131,6 +131,10 @@ class WriteSink(io.RawIOBase):
             self._sender.abandon()  # first: a filter may make an exception of the warning
             warnings.warn(f"unclosed, not published: {self.name!r}", ResourceWarning, stacklevel=3, source=self)
 
+    def _dealloc_warn(self, source: object) -> None:
+        # io says so on the way down when a foreign layer above, which is no user's close(), is collected.
+        self.abandon()
+
     def __del__(self) -> None:
         if hasattr(self, "finishing"):
             self.abandon()

@@ -80,7 +80,7 @@ def test_plain_bytes_reach_the_driver_as_they_are(store: Store, storage: storage
     }
     storage.write_many(objects)
     assert store.bodies["bytes"][0] is data
-    assert isinstance(store.bodies["array"][0], bytearray)
+    assert store.bodies["array"] == [data]
     assert store.bodies["none"] == []
 
 
@@ -123,3 +123,15 @@ def test_a_closed_storage_writes_nothing(store: Store, storage: storagekit.Stora
     with pytest.raises(ValueError, match="closed"):
         storage.write_many({"toy://box/key": b"x"})
     assert store.bodies == {}
+
+
+def test_a_buffer_that_is_used_again_is_written_as_it_was(store: Store, storage: storagekit.Storage) -> None:
+    buffer = bytearray(1000)
+
+    def pairs() -> Iterator[tuple[str, bytearray]]:
+        for number in range(50):
+            buffer[:] = bytes([number]) * 1000
+            yield f"toy://box/slow-{number}", buffer
+
+    storage.write_many(pairs())
+    assert all(store.bodies[f"slow-{number}"] == [bytes([number]) * 1000] for number in range(50))

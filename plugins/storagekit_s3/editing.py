@@ -29,6 +29,9 @@ __all__ = ["EditWriter", "open_editor"]
 # Copied side by side; 20 for the largest object that one CopyObject would take.
 COPY_PART_SIZE = 256 * 1024 * 1024
 
+# Half of all parts that there can be: the others are for what changed.
+MOST_COPIES = 5000
+
 MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 
 
@@ -62,8 +65,9 @@ class EditWriter(MultipartWriter):
         completes = self._profile.completes(condition) or options.conditional_writes is not None
         if size > self.part_size(1) and not completes:
             self.guard_complete()  # raises, in the words that tell what can be done
-        if size >= MIN_PART_SIZE and self._profile.copy_part and completes:
-            self.copies = (MIN_PART_SIZE, COPY_PART_SIZE)
+        # Who asks for parts of one size gets them all of that size, and so sent.
+        if size >= MIN_PART_SIZE and self._profile.copy_part and completes and options.part_size is None:
+            self.copies = (MIN_PART_SIZE, max(COPY_PART_SIZE, -(-size // MOST_COPIES)))
 
     def copy_part(self, number: int, offset: int, start: int, stop: int, /) -> None:
         span = (start, stop) if (start, stop) != (0, self._base.size) else None
@@ -73,7 +77,8 @@ class EditWriter(MultipartWriter):
         try:
             etag = pinned(self._api, origin, self._profile, lambda source: ask(source=source))
         except OSError as error:
-            if store_code_of(error) == "NoSuchKey":
+            gone = isinstance(error, FileNotFoundError)
+            if gone and store_code_of(error) not in ("NoSuchUpload", "NoSuchBucket"):
                 raise errors.changed(self._location, "The object is gone") from error
             if status_of(error) in (400, 405, 501) and doubt_of(error) is None:
                 raise errors.unsupported(self._location, "this server does not copy parts") from error
