@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Literal, TypeAlias
 
-from storagekit.errors import changed, exists
+from storagekit.errors import changed, exists, unsupported
 from storagekit.location import Location
 
 __all__ = [
@@ -300,7 +300,7 @@ class ObjectWriter(ABC):
         Asked only where ``copies`` says how long it may be. ``io.UnsupportedOperation`` where the store turns out
         not to do it: the engine then sends the bytes as that part.
         """
-        raise NotImplementedError
+        raise unsupported(type(self).__name__, "this writer says what it copies, and has no copy_part")
 
     @abstractmethod
     def commit(self) -> Stat:

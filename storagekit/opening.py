@@ -160,6 +160,9 @@ class Opener(Engine):
         >>> with storagekit.open("memory://open/notes.txt") as f:
         ...     [line.strip() for line in f]
         ['first', 'second']
+        >>> etag = storagekit.stat("memory://open/notes.txt").etag
+        >>> with storagekit.open("memory://open/notes.txt", "a", if_match=etag) as f:
+        ...     _ = f.write("third\\n")
         """
         resource = self._resource(file, options)
         files.check_access(access, mode, file)

@@ -567,8 +567,9 @@ class Storage(Opener):
         ``ObjectChangedError``; ``io.UnsupportedOperation`` where the store does not decide that.
 
         >>> import storagekit
-        >>> storagekit.touch("memory://replace/old")
-        >>> storagekit.replace("memory://replace/old", "memory://replace/new")
+        >>> storagekit.touch("memory://replace/old"); storagekit.touch("memory://replace/new")
+        >>> etag = storagekit.stat("memory://replace/new").etag
+        >>> storagekit.replace("memory://replace/old", "memory://replace/new", if_match=etag)
         """
         source, target = self._pair(src, dst, options)
         files.check_if_match(if_match, "w", dst)
@@ -667,8 +668,11 @@ class Storage(Opener):
         Raises ``io.UnsupportedOperation`` where the store has no such thing.
 
         >>> import storagekit
-        >>> storagekit.presign("s3://my-bucket/report.pdf", expires=600)  # doctest: +SKIP
-        'https://my-bucket.s3.eu-central-1.amazonaws.com/report.pdf?X-Amz-Algorithm=AWS4-HMAC-SHA256&…'
+        >>> options = {"endpoint_url": "https://s3.example", "region_name": "r"}
+        >>> options |= {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+        >>> url = storagekit.presign("s3://my-bucket/report.pdf", expires=600, options=options)
+        >>> url.partition("?")[0]
+        'https://s3.example/my-bucket/report.pdf'
         """
         resource = self._url(path, options)
         return resource.backend.presign(resource.location, resource.options, method, expires)

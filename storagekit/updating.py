@@ -22,6 +22,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from storagekit.drafts import Draft
+from storagekit.driver import Stat
 from storagekit.errors import invalid, os_error, unsupported
 from storagekit.modes import Mode
 from storagekit.ranges import sought
@@ -123,25 +124,21 @@ class EditStream(WriteSink):
         if self._sealed:
             raise os_error(errno.ECANCELED, self.name, "the file is being closed by another thread")
 
-    def publish(self) -> None:
+    def _publish(self) -> Stat:
         """Publish what the draft has become; nothing where it is what was opened."""
-        for layer in self.finishing:
-            layer.finish()
-        self.finishing = []
         with self._lock:
             self._sealed = True
-        if self._base is not None and not self._draft.changed and not self._muted:
+        if self._base is not None and not self._draft.changed:
             self._sender.check()
             self._sender.abort()
-            self.stat = self._base.stat
-            return
+            return self._base.stat
         self._sender.written = 0  # counted anew, now that it is sent
         for of_base, start, stop in self._draft.pieces():
             if of_base:
                 self._sender.splice(start, stop, self._fetch)
             else:
                 self._send(start, stop)
-        super().publish()
+        return super()._publish()
 
     def _fetch(self, start: int, stop: int) -> None:
         """Feed bytes *start* to *stop* (excluded) of the base.

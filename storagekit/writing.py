@@ -97,7 +97,11 @@ class WriteSink(io.RawIOBase):
             raise os_error(errno.ECANCELED, self.name, "this writer was given up, so the object cannot be published")
         for layer in self.finishing:
             layer.finish()
-        self.stat = self._sender.publish()
+        self.stat = self._publish()
+
+    def _publish(self) -> Stat:
+        """Publish what has reached this stream."""
+        return self._sender.publish()
 
     def poison(self, error: BaseException) -> None:
         """A layer above failed in the middle of a write: what it holds is no longer whole."""

@@ -28,7 +28,7 @@ from storagekit.errors import InvalidArgumentError, ObjectChangedError
 from storagekit.location import Location
 from storagekit_local.driver import LocalDriver
 from storagekit_local.paths import parse_file_url
-from storagekit_local.writing import PART_SIZE, is_partial
+from storagekit_local.writing import COPY_SIZES, PART_SIZE, is_partial
 
 
 @pytest.fixture
@@ -565,14 +565,36 @@ def test_an_edit_copies_in_the_kernel_what_stays(driver: LocalDriver, tmp_path: 
 def test_a_file_system_that_copies_nothing(
     driver: LocalDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def refuse(*_: object) -> int:
+    asked = []
+
+    def refuse(*arguments: object) -> int:
+        asked.append(arguments)
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "copy_file_range", refuse)
-    (tmp_path / "f").write_bytes(b"0123456789")
+    data = os.urandom(COPY_SIZES[0] + 10)
+    (tmp_path / "f").write_bytes(data)
     with storagekit.open((tmp_path / "f").as_uri(), "ab") as file:
         file.write(b"!")
-    assert (tmp_path / "f").read_bytes() == b"0123456789!"
+    assert (tmp_path / "f").read_bytes() == data + b"!"
+    assert len(asked) == 1, "asked once, and then no more"
+
+
+def test_a_disk_that_is_full_is_an_error_about_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "copy_file_range", full)
+    data = bytes(COPY_SIZES[0] + 10)
+    (tmp_path / "f").write_bytes(data)
+    url = (tmp_path / "f").as_uri()
+    file = storagekit.open(url, "ab")
+    file.write(b"!")
+    with pytest.raises(OSError) as caught:
+        file.close()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, url)
+    assert (tmp_path / "f").read_bytes() == data
+    assert os.listdir(tmp_path) == ["f"]
 
 
 def test_a_fifo_is_not_edited(tmp_path: Path) -> None:

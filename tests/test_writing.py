@@ -1,10 +1,9 @@
-"""writing: what reaches an ObjectWriter, in which order, and that nothing is published that was not finished."""
+"""writing: the layers that users hold, and that nothing is published through them that was not finished."""
 
 from __future__ import annotations
 
 import errno
 import gc
-import gzip
 import io
 import logging
 import os
@@ -12,240 +11,20 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+from writing_support import LAYERS, PART, URL, Box, Recorder, StoreError, collect, plain, some
 
 import storagekit
 from storagekit import sending, writing
-from storagekit.codecs import CODECS
-from storagekit.compression import CompressedSink
-from storagekit.driver import Body, ObjectWriter, Stat
-from storagekit.errors import OutcomeUnknownError
-from storagekit.location import parse_location
-from storagekit.room import Room
-from storagekit.sending import PartSender
-from storagekit.transfers import Job, Reaper, Transfers
-from storagekit.writing import BinaryWriter, TextWriter, WriteSink
+from storagekit.driver import Body, Stat
 
-URL = "toy://box/key"
-HERE = parse_location(URL)
-PART = 10
-LAYERS = ("binary", "text", "gzip", "gzip-text")
-
-
-class StoreError(OSError):
-    """What a store says that fails."""
-
-
-class Recorder(ObjectWriter):
-    """A store of one object, which remembers what it was asked, can fail, and can be held up."""
-
-    def __init__(self, *, size: int = PART, ordered: bool = False, fail: object = None) -> None:
-        self.ordered = ordered
-        self.size = size
-        self.fail = fail
-        """The number of a part, "put", "commit" or "abort"."""
-        self.error: BaseException = StoreError(errno.EIO, "the store fails", URL)
-        self.calls: list[str] = []
-        self.parts: dict[int, tuple[int, bytes]] = {}
-        self.published: bytes | None = None
-        self.threads: dict[str, threading.Thread] = {}
-        self.held: dict[int, threading.Event] = {}
-        """Parts that wait for their event before they arrive."""
-        self.entered = threading.Semaphore(0)
-        self.aborted = threading.Event()
-        self.lock = threading.Lock()
-        self.in_flight = self.most_in_flight = self.bytes_in_flight = self.most_bytes = 0
-
-    def _step(self, name: str, key: object) -> None:
-        self.calls.append(name)
-        self.threads[name] = threading.current_thread()
-        if self.fail == key:
-            raise self.error
-
-    def part_size(self, number: int, /) -> int:
-        return self.size
-
-    def put(self, body: Body, /) -> Stat:
-        self._step("put", "put")
-        return self._publish(b"".join(body))
-
-    def write_part(self, number: int, offset: int, body: Body, /) -> None:
-        data = b"".join(body)
-        with self.lock:
-            self.in_flight += 1
-            self.bytes_in_flight += len(data)
-            self.most_in_flight = max(self.most_in_flight, self.in_flight)
-            self.most_bytes = max(self.most_bytes, self.bytes_in_flight)
-        self.entered.release()
-        try:
-            if number in self.held:
-                assert self.held[number].wait(30)
-            self._step(f"part {number}", number)
-            self.parts[number] = offset, data
-        finally:
-            with self.lock:
-                self.in_flight -= 1
-                self.bytes_in_flight -= len(data)
-
-    def commit(self) -> Stat:
-        self._step("commit", "commit")
-        assert sorted(self.parts) == list(range(1, len(self.parts) + 1))
-        return self._publish(b"".join(data for _, (_, data) in sorted(self.parts.items())))
-
-    def _publish(self, data: bytes) -> Stat:
-        self.published = data
-        return Stat(HERE, "file", len(data), identity="v1")
-
-    def abort(self) -> None:
-        assert self.in_flight == 0, "the abort overtook a part"
-        self.aborted.set()
-        self._step("abort", "abort")
-
-
-class Box:
-    """Opens writers over Recorders, with threads and a reaper of its own."""
-
-    def __init__(self) -> None:
-        self.transfers = Transfers(8)
-        self.reaper = Reaper()
-
-    def sender(self, store: ObjectWriter, limit: int = 1 << 20) -> PartSender:
-        return PartSender(store, URL, self.transfers, self.reaper, Room(limit))
-
-    def open(self, store: ObjectWriter, layer: str = "binary", *, buffer: int = 4, limit: int = 1 << 20) -> Any:
-        sink = WriteSink(self.sender(store, limit))
-        raw: io.RawIOBase = sink
-        if layer.startswith("gzip"):
-            raw = CompressedSink(CODECS["gzip"], sink, URL)
-            sink.finishing.append(raw)
-        binary = BinaryWriter(raw, sink, buffer)
-        return TextWriter(binary, encoding="utf-8", newline="\n") if layer.endswith("text") else binary
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    made = Box()
-    yield made
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made.reaper.give_up()
-    made.transfers.close()
-
-
-def collect(holder: list[Any]) -> None:
-    """Empty *holder*, which has the only reference to what it holds."""
-    holder.clear()
-    gc.collect()
-
-
-def some(layer: str, size: int) -> Any:
-    """Something to write through *layer*, which does not compress away."""
-    data = b"".join(b"%08x" % (number * 2654435761 & 0xFFFFFFFF) for number in range(size // 8 + 1))[:size]
-    return data.decode() if layer.endswith("text") else data
-
-
-def plain(layer: str, published: bytes | None) -> Any:
-    assert published is not None
-    data = gzip.decompress(published) if layer.startswith("gzip") else published
-    return data.decode() if layer.endswith("text") else data
-
-
-# ---------------------------------------------------------------- parts
-
-
-@pytest.mark.parametrize("size", [0, 1, PART - 1, PART])
-@pytest.mark.parametrize("chunk", [1, 3, 100])
-def test_what_ends_inside_or_exactly_at_part_one_is_one_put(box: Box, size: int, chunk: int) -> None:
-    store = Recorder()
-    data = some("binary", size)
-    with box.open(store) as file:
-        for start in range(0, size, chunk):
-            assert file.write(data[start : start + chunk]) == len(data[start : start + chunk])
-    assert store.calls == ["put"]
-    assert store.published == data
-    assert file.stat == Stat(HERE, "file", size, identity="v1")
-
-
-@pytest.mark.parametrize("size", [PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1, 7 * PART, 7 * PART + 3])
-@pytest.mark.parametrize("chunk", [1, 7, PART, PART + 1, 1000])
-def test_parts_are_cut_at_their_sizes(box: Box, size: int, chunk: int) -> None:
-    store = Recorder()
-    data = some("binary", size)
-    with box.open(store) as file:
-        for start in range(0, size, chunk):
-            file.write(data[start : start + chunk])
-    count = -(-size // PART)
-    assert sorted(store.calls) == sorted([f"part {n}" for n in range(1, count + 1)] + ["commit"])
-    assert store.calls[-1] == "commit"
-    assert store.parts == {n: ((n - 1) * PART, data[(n - 1) * PART : n * PART]) for n in range(1, count + 1)}
-    assert store.published == data
-
-
-def test_part_sizes_may_grow(box: Box) -> None:
-    class Growing(Recorder):
-        def part_size(self, number: int, /) -> int:
-            return 1 << number
-
-    store = Growing()
-    with box.open(store) as file:
-        file.write(some("binary", 20))
-    assert {number: (offset, len(data)) for number, (offset, data) in store.parts.items()} == {
-        1: (0, 2),
-        2: (2, 4),
-        3: (6, 8),
-        4: (14, 6),
-    }
-
-
-def test_parts_go_side_by_side_within_the_limit(box: Box) -> None:
-    store = Recorder()
-    store.held = {n: threading.Event() for n in range(1, 4)}
-    writing_done = threading.Event()
-    file = box.open(store, limit=3 * PART)
-
-    def write() -> None:
-        file.write(some("binary", 10 * PART))
-        file.close()
-        writing_done.set()
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    for _ in range(3):
-        assert store.entered.acquire(timeout=30)
-    # Three are in flight and held up; there is no room for a fourth.
-    assert not store.entered.acquire(timeout=0.1)
-    assert not writing_done.is_set()
-    for event in store.held.values():
-        event.set()
-    thread.join(30)
-    assert writing_done.is_set()
-    assert store.published == some("binary", 10 * PART)
-    assert store.most_in_flight == 3
-    assert store.most_bytes == 3 * PART
-
-
-def test_a_limit_below_one_part_still_writes_one_at_a_time(box: Box) -> None:
-    store = Recorder()
-    with box.open(store, limit=1) as file:
-        file.write(some("binary", 5 * PART))
-    assert store.published == some("binary", 5 * PART)
-    assert store.most_in_flight == 1
-
-
-def test_ordered_writers_get_one_part_after_another(box: Box) -> None:
-    store = Recorder(ordered=True)
-    with box.open(store) as file:
-        for start in range(0, 95, 5):
-            file.write(some("binary", 95)[start : start + 5])
-    assert store.calls == [f"part {n}" for n in range(1, 11)] + ["commit"]
-    assert store.most_in_flight == 1
-    assert store.published == some("binary", 95)
+pytest_plugins = ["writing_support"]
 
 
 def test_write_takes_the_bytes_at_the_call(box: Box) -> None:
@@ -354,73 +133,6 @@ def test_a_failing_last_part_is_raised_by_close(box: Box) -> None:
         file.close()
     assert store.published is None
     assert store.calls[-1] == "abort"
-
-
-def test_an_abort_that_fails_is_logged_and_hides_no_error(box: Box, caplog: pytest.LogCaptureFixture) -> None:
-    store = Recorder(fail="abort")
-    with pytest.raises(ZeroDivisionError), box.open(store) as file:
-        file.write(b"x")
-        raise ZeroDivisionError
-    box.reaper.close()
-    assert store.calls == ["abort", "abort"], "it is tried once more, in the background"
-    assert len([r for r in caplog.records if "unfinished upload may remain" in r.getMessage()]) == 1
-
-
-def test_an_abort_that_fails_once_is_made_up_for(box: Box, caplog: pytest.LogCaptureFixture) -> None:
-    class Recovering(Recorder):
-        def abort(self) -> None:
-            self.fail = None if "abort" in self.calls else "abort"
-            super().abort()
-
-    store = Recovering()
-    file = box.open(store)
-    file.write(b"x")
-    file.discard()
-    box.reaper.close()
-    assert store.calls == ["abort", "abort"]
-    assert not [r for r in caplog.records if "may remain" in r.getMessage()]
-
-
-def test_abort_waits_for_parts_in_flight(box: Box) -> None:
-    store = Recorder()  # whose abort asserts that nothing is in flight
-    store.held = {1: threading.Event(), 2: threading.Event()}
-    file = box.open(store)
-    file.write(some("binary", 3 * PART))
-    for _ in range(2):
-        assert store.entered.acquire(timeout=30)
-    thread = threading.Thread(target=file.discard)
-    thread.start()
-    assert not store.aborted.wait(0.1)
-    for event in store.held.values():
-        event.set()
-    thread.join(30)
-    assert store.aborted.is_set()
-    assert store.calls[-1] == "abort"
-
-
-def test_an_interrupt_while_waiting_for_a_part_leaves_the_abort_to_wait_for_it(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = Recorder()
-    store.held = {1: threading.Event()}
-    file = box.open(store, limit=PART)
-    file.write(some("binary", 2 * PART))
-    assert store.entered.acquire(timeout=30)
-
-    def interrupted(job: Job) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Job, "result", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        file.write(some("binary", 2 * PART))
-    monkeypatch.undo()
-    thread = threading.Thread(target=file.discard)
-    thread.start()
-    assert not store.aborted.wait(0.1)
-    store.held[1].set()
-    thread.join(30)
-    assert store.calls[-1] == "abort"
-    assert store.published is None
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -758,60 +470,6 @@ def test_a_closed_writer_is_collected_in_silence(box: Box) -> None:
     assert not box.reaper._unfinished
 
 
-def test_given_up_from_outside_it_cannot_publish_what_is_left(box: Box) -> None:
-    store = Recorder()
-    file = box.open(store)
-    file.write(b"first")
-    file.flush()
-    with pytest.warns(ResourceWarning, match=URL):
-        box.reaper.give_up()
-    assert store.calls == ["abort"]
-    with pytest.raises(OSError, match="given up"), file:
-        file.write(b"second")
-        file.flush()
-    assert store.published is None
-    assert store.calls == ["abort"]
-
-
-@pytest.mark.parametrize("first", ["publish", "abort"])
-def test_publish_and_abort_do_not_cross(box: Box, first: str) -> None:
-    """The first wins: no abort under a commit's feet, no commit of what an abort has emptied."""
-    started, go = threading.Event(), threading.Event()
-
-    class Slow(Recorder):
-        def _step(self, name: str, key: object) -> None:
-            started.set()
-            assert go.wait(30)
-            super()._step(name, key)
-
-    store = Slow()
-    sender = box.sender(store)
-    sender.feed(memoryview(b"abc"))
-    errors: list[BaseException] = []
-
-    def slowly() -> None:
-        try:
-            getattr(sender, first)()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=slowly)
-    thread.start()
-    assert started.wait(30)
-    if first == "publish":
-        sender.abort()
-        with pytest.raises(OSError, match="given up"):
-            sender.publish()
-    else:
-        with pytest.raises(OSError, match="given up"):
-            sender.publish()
-    go.set()
-    thread.join(30)
-    assert not errors
-    assert store.calls == (["put"] if first == "publish" else ["abort"])
-    assert store.published == (b"abc" if first == "publish" else None)
-
-
 def test_two_threads_that_close_publish_once(box: Box) -> None:
     entered, go = threading.Event(), threading.Event()
 
@@ -973,23 +631,6 @@ def test_a_codec_that_was_interrupted_publishes_nothing(codec: str, monkeypatch:
         with pytest.raises(OSError, match="interrupted"):
             file.close()
         assert not storage.exists("memory://box/key")
-
-
-def test_a_driver_that_wants_empty_parts_is_refused() -> None:
-    with pytest.raises(OSError, match="0 bytes in part 1"):
-        PartSender(Recorder(size=0), URL, Transfers(1), Reaper(), Room(1))
-
-
-def test_where_the_outcome_is_unknown_the_log_does_not_claim_to_know(caplog: pytest.LogCaptureFixture) -> None:
-    store = Recorder(fail="put")
-    store.error = OutcomeUnknownError(errno.EIO, "the answer was lost", URL)
-    sender = PartSender(store, URL, Transfers(1), Reaper(), Room(1))
-    sender.feed(memoryview(b"data"))
-    with pytest.raises(OutcomeUnknownError):
-        sender.publish()
-    (record,) = caplog.records
-    assert "not known" in record.getMessage()
-    assert "nothing is published" not in record.getMessage()
 
 
 def test_a_small_writer_open_when_its_storage_closes_is_spoken_of_once(

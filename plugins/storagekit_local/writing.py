@@ -51,8 +51,9 @@ _SUFFIX = ".partial"
 # Large enough that handing a part to a thread is nothing beside writing it, small enough to hold several.
 PART_SIZE = 4 * 1024 * 1024
 
-# The most that one part copies, which is also the most that a reader of the progress would wait for.
-COPY_SIZE = 1 << 30
+# Below a mebibyte a copy costs more than the bytes: a job, and the file opened once more. Above a gibibyte nobody who
+# waits for one would know whether it goes on.
+COPY_SIZES = (1 << 20, 1 << 30)
 
 # As many symbolic links in a row as Linux follows.
 _MAX_LINKS = 40
@@ -147,7 +148,7 @@ class SealedWriter(FileWriter):
         self._condition = condition
         self._base = base
         if base is not None and hasattr(os, "copy_file_range"):
-            self.copies = (1, COPY_SIZE)
+            self.copies = COPY_SIZES
         self._partial = os.path.join(os.path.dirname(target), f"{_PREFIX}{token_hex(8)}{_SUFFIX}")
         # What will be private must never have been open to others, not even while it was empty.
         mode = 0o600 if existing else 0o666
@@ -193,14 +194,15 @@ class SealedWriter(FileWriter):
         except FileNotFoundError as error:
             raise errors.changed(self._location, "The file is gone") from error
         try:
-            if identity_of(os.fstat(source)) != self._base.identity:
-                raise errors.changed(self._location)
-            while start < stop:
-                # In the kernel, and on some file systems by sharing blocks.
-                count = os.copy_file_range(source, self.fileno(), stop - start, start, offset)
-                if not count:
+            with reported(self._location):
+                if identity_of(os.fstat(source)) != self._base.identity:
                     raise errors.changed(self._location)
-                start, offset = start + count, offset + count
+                while start < stop:
+                    # In the kernel, and on some file systems by sharing blocks.
+                    count = os.copy_file_range(source, self.fileno(), stop - start, start, offset)
+                    if not count:
+                        raise errors.changed(self._location)
+                    start, offset = start + count, offset + count
         except OSError as error:
             if error.errno in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
                 raise errors.unsupported(self._location, "this file system copies nothing by itself") from error

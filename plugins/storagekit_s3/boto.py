@@ -15,6 +15,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -170,7 +171,9 @@ class BotoApi:
             Body=body,
         )
         # Swift answers a write that another has overtaken without an ETag: there is none, but a store has said so.
-        return _written(reply | {"Id": reply["ResponseMetadata"]["HTTPHeaders"].get("x-amz-request-id")}, "ETag", "Id")
+        written = _written(reply, "ETag")
+        by_store = written.by_store or "x-amz-request-id" in reply["ResponseMetadata"]["HTTPHeaders"]
+        return replace(written, by_store=by_store)
 
     def create_upload(self, location: Location, attributes: Attributes) -> str:
         reply = self._call(
