@@ -43,7 +43,7 @@ from storagekit.errors import invalid, os_error
 from storagekit.files import Streams
 from storagekit.reading import ReadStream
 
-__all__ = ["IN_FLIGHT", "read_many"]
+__all__ = ["IN_FLIGHT", "check_arguments", "read_many"]
 
 # As many requests as keep a connection of 10 Gbit/s busy with objects of half a megabyte, where each takes 28 ms to its
 # first byte; and for small ones more than a client in Python can ask for in that time.
@@ -76,11 +76,16 @@ def read_many(
     """
     if isinstance(urls, str | bytes):
         raise TypeError(f"urls must be an iterable of URLs; for the one URL {urls!r}, use open(url, 'rb').read()")
+    check_arguments(in_flight, on_error)
+    return _results(_Call(iter(urls), locate, streams, in_flight, closed), strict=on_error == "raise")
+
+
+def check_arguments(in_flight: int, on_error: str) -> None:
+    """Refuse what no call for many objects can do, reading or writing."""
     if operator.index(in_flight) < 1:
         raise invalid("in_flight", f"in_flight must be at least 1, not {in_flight}")
     if on_error not in ("return", "raise"):
         raise invalid("on_error", f"on_error must be 'return' or 'raise', not {on_error!r}")
-    return _results(_Call(iter(urls), locate, streams, in_flight, closed), strict=on_error == "raise")
 
 
 def _results(call: _Call[P], *, strict: bool) -> Generator[tuple[P, bytes | OSError], None, None]:

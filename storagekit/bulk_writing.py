@@ -9,15 +9,14 @@ Nothing is left running at the end: who returns, with an error or without, has w
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storagekit import lookup
 from storagekit.backend import Resource
-from storagekit.errors import invalid
+from storagekit.bulk import check_arguments
 from storagekit.files import Streams
 from storagekit.sending import PartSender
 from storagekit.transfers import Job, Transfers
@@ -42,10 +41,7 @@ def write_many(
     on_error: str,
 ) -> list[tuple[P, OSError]]:
     """``Storage.write_many``, over what it needs of a ``Storage``; *locate* tells what a URL names."""
-    if operator.index(in_flight) < 1:
-        raise invalid("in_flight", f"in_flight must be at least 1, not {in_flight}")
-    if on_error not in ("return", "raise"):
-        raise invalid("on_error", f"on_error must be 'return' or 'raise', not {on_error!r}")
+    check_arguments(in_flight, on_error)
     pairs: Iterator[tuple[P, ReadableBuffer]] = iter(objects.items() if isinstance(objects, Mapping) else objects)
     call = _Call(pairs, locate, streams, in_flight, strict=on_error == "raise")
     try:
@@ -79,7 +75,8 @@ class _Call:
     def run(self) -> list[tuple[Any, OSError]]:
         """Write everything; the failures."""
         failures: list[tuple[Any, OSError]] = []
-        for url, data in self._pairs:
+        for pair in self._pairs:
+            url, data = _checked(pair)
             os.fspath(url)  # TypeError for what is no path: a descriptor is none, either
             resource = self._locate(url)
             body = _bytes_of(url, data)
@@ -117,6 +114,13 @@ class _Call:
         """What has not begun does not begin; what is on its way is waited for."""
         self._over = True
         self._threads.close()
+
+
+def _checked(pair: Any) -> tuple[Any, ReadableBuffer]:
+    if isinstance(pair, str | bytes) or not isinstance(pair, Sequence) or len(pair) != 2:
+        text = "objects must be a mapping of URLs to their bytes, or an iterable of such pairs"
+        raise TypeError(f"{text}, and not of {type(pair).__name__}")
+    return pair[0], pair[1]
 
 
 def _bytes_of(url: object, data: ReadableBuffer) -> bytes:

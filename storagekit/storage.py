@@ -11,6 +11,7 @@ The examples use ``memory://``, which needs no server; they read the same with `
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -675,7 +676,7 @@ class Storage(Opener):
         'https://s3.example/my-bucket/report.pdf'
         """
         resource = self._url(path, options)
-        return resource.backend.presign(resource.location, resource.options, method, expires)
+        return resource.backend.presign(resource.location, resource.options, method, operator.index(expires))
 
     def uploads(self, path: AnyPath, *, options: Options | None = None) -> Iterator[Upload]:
         """The unfinished uploads below a URL: what a killed writer left. They are invisible, but they cost storage.

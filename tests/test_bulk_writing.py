@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -135,3 +136,10 @@ def test_a_buffer_that_is_used_again_is_written_as_it_was(store: Store, storage:
 
     storage.write_many(pairs())
     assert all(store.bodies[f"slow-{number}"] == [bytes([number]) * 1000] for number in range(50))
+
+
+@pytest.mark.parametrize("wrong", ["toy://box/key", ["toy://box/key"], [("toy://box/key",)], [5]])
+def test_what_is_no_pairs_is_refused_in_words(store: Store, storage: storagekit.Storage, wrong: Any) -> None:
+    with pytest.raises(TypeError, match="mapping of URLs to their bytes"):
+        storage.write_many(wrong)
+    assert store.bodies == {}

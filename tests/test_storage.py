@@ -570,6 +570,8 @@ def test_presigned_urls() -> None:
             assert "hunter2" not in url
         with pytest.raises(InvalidArgumentError, match="DELETE"):
             storage.presign("s3://box/key", "DELETE")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="integer"):
+            storage.presign("s3://box/key", expires="soon")  # type: ignore[arg-type]
         with pytest.raises(io.UnsupportedOperation, match="presign"):
             storage.presign("memory://box/key")
         with pytest.raises(InvalidArgumentError, match="plain local path"):

@@ -19,15 +19,13 @@ from storagekit.driver import Matches, Stat
 from storagekit.location import Location
 from storagekit_s3.api import Api, Source
 from storagekit_s3.conditions import learn_profile, pinned, refuse
+from storagekit_s3.copying import COPY_PART_SIZE
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import MIN_PART_SIZE, S3Options
 from storagekit_s3.stats import attributes_of
 from storagekit_s3.writing import MultipartWriter
 
 __all__ = ["EditWriter", "open_editor"]
-
-# Copied side by side; 20 for the largest object that one CopyObject would take.
-COPY_PART_SIZE = 256 * 1024 * 1024
 
 # Half of all parts that there can be: the others are for what changed.
 MOST_COPIES = 5000

@@ -191,21 +191,25 @@ def _checked(name: str, value: object, location: Location) -> object:
 
 
 def _metadata(value: object, location: Location) -> dict[str, str]:
-    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
-        raise errors.invalid(location, "the option metadata must map texts to texts")
-    if not all(_TOKEN.fullmatch(name) for name in value):
+    metadata = _texts("metadata", value, location)
+    if not all(_TOKEN.fullmatch(name) for name in metadata):
         raise errors.invalid(location, "the option metadata must have names of ASCII letters, digits, '-', '_' and '.'")
-    if not all(_is_header(text) for text in value.values()):
+    if not all(_is_header(text) for text in metadata.values()):
         raise errors.invalid(location, f"each value of the option metadata {_HEADER}")
-    return dict(value)
+    return metadata
 
 
 def _tags(value: object, location: Location) -> dict[str, str]:
     # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
-    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
-        raise errors.invalid(location, "the option tags must map texts to texts")
-    if len(value) > 10 or not all(0 < len(k) <= 128 and len(v) <= 256 for k, v in value.items()):
+    tags = _texts("tags", value, location)
+    if len(tags) > 10 or not all(0 < len(k) <= 128 and len(v) <= 256 for k, v in tags.items()):
         raise errors.invalid(location, "the option tags takes 10 tags, with names of 1 to 128 characters, texts of 256")
+    return tags
+
+
+def _texts(name: str, value: object, location: Location) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+        raise errors.invalid(location, f"the option {name} must map texts to texts")
     return dict(value)
 
 
