@@ -13,7 +13,7 @@ from s3_support import Bucket, FakeApi, MiB, Stored, lost
 
 import storagekit
 from storagekit import ObjectChangedError
-from storagekit.driver import Matches
+from storagekit.driver import Matches, Stat
 from storagekit.location import Location
 from storagekit_conformance.fault_proxy import fault_proxy
 from storagekit_conformance.faults import Fault, Lost, Reset, Status
@@ -204,7 +204,7 @@ def test_a_server_that_copies_no_parts_is_sent_them(api: FakeApi, storage: stora
     assert api.pending == {}
 
 
-@pytest.mark.parametrize(("code", "status"), [("PreconditionFailed", 412), ("NoSuchKey", 404)])
+@pytest.mark.parametrize(("code", "status"), [("PreconditionFailed", 412), ("NoSuchKey", 404), ("404", 404)])
 def test_a_source_that_changed(api: FakeApi, storage: storagekit.Storage, code: str, status: int) -> None:
     store(api, DATA)
 
@@ -241,6 +241,37 @@ def test_parts_are_long_enough(
         file.write(b"y")
     assert api.objects[KEY].data == b"x" + data[1:] + b"y"
     assert all(length >= 5 * MiB for number, length in lengths.items() if number < len(lengths))
+
+
+def test_the_largest_object_is_copied_in_half_of_the_parts(api: FakeApi) -> None:
+    size = 5 << 40
+    base = Stat(KEY, size=size, identity="etag")
+    writer = api.driver().open_edit(KEY, {}, base)
+    assert writer.copies is not None
+    assert 5000 * writer.copies[1] >= size
+    assert writer.copies[1] <= 5 << 30
+
+
+def test_who_asks_for_parts_of_one_size_gets_no_others(api: FakeApi, storage: storagekit.Storage) -> None:
+    store(api, DATA)
+    with storage.open(KEY.url, "ab", options={"part_size": 6 * MiB}) as file:
+        file.write(b"!")
+    assert "copy_part" not in api.calls
+    assert api.calls.count("part") == 4
+    assert api.objects[KEY].data == DATA + b"!"
+
+
+def test_many_small_changes_are_not_a_request_each(api: FakeApi, storage: storagekit.Storage) -> None:
+    data = os.urandom(4 * MiB)
+    store(api, data)
+    wanted = bytearray(data)
+    with storage.open(KEY.url, "r+b") as file:
+        for at in range(1000, len(data), 20_000):
+            file.seek(at)
+            file.write(b"!")
+            wanted[at : at + 1] = b"!"
+    assert api.objects[KEY].data == wanted
+    assert api.calls.count("get") < 40, "of 210 gaps"
 
 
 def test_an_object_without_a_strong_etag_is_not_edited(api: FakeApi, storage: storagekit.Storage) -> None:
