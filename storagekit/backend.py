@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
+from storagekit import calls
+from storagekit.deadlines import expired, remaining, stepwise, within
 from storagekit.driver import (
     Condition,
     ObjectWriter,
@@ -107,9 +109,17 @@ class Backend:
         location: Location = self._answer(self._hooks.parse(url=url), "parse", url)
         return location
 
+    def _ask(self, hook: str, about: object, options: Options, /, **arguments: Any) -> Any:
+        """Call a hook, within the time that is left of the user's call."""
+        ask = getattr(self._hooks, hook)
+        with calls.limit(options):
+            if remaining() == 0.0:
+                raise expired(about)
+            return ask(options=options, **arguments)
+
     def open_read(self, location: Location, options: Options, head: int = 0) -> RangeReader:
         """Open one object; see ``hookspecs``."""
-        reader: RangeReader | None = self._hooks.open_read(location=location, options=options, head=head)
+        reader: RangeReader | None = self._ask("open_read", location, options, location=location, head=head)
         return self._answer(reader, "open_read", location)
 
     def open_write(self, location: Location, options: Options, condition: Condition = None) -> ObjectWriter:
@@ -117,24 +127,24 @@ class Backend:
         if condition is not None and not self._takes_conditions:
             # The hook leaves the argument out, so it would write without a word about it.
             raise unsupported(location, f"the driver {self.name} knows no conditions, so it could overwrite")
-        writer: ObjectWriter | None = self._hooks.open_write(location=location, options=options, condition=condition)
+        writer: ObjectWriter | None = self._ask("open_write", location, options, location=location, condition=condition)
         return self._answer(writer, "open_write", location)
 
     def open_edit(self, location: Location, options: Options, base: Stat) -> ObjectWriter:
         """Begin the next version of an object; see ``hookspecs``."""
-        writer: ObjectWriter | None = self._hooks.open_edit(location=location, options=options, base=base)
+        writer: ObjectWriter | None = self._ask("open_edit", location, options, location=location, base=base)
         return self._answer(writer, "open_edit", location)
 
     def open_file(self, location: Location, options: Options, buffering: int) -> IO[bytes] | None:
         """A native file object for reading, or None where the store has none."""
-        file: IO[bytes] | None = self._hooks.open_file(
-            location=location, options=options, mode="rb", buffering=buffering
+        file: IO[bytes] | None = self._ask(
+            "open_file", location, options, location=location, mode="rb", buffering=buffering
         )
         return file
 
     def stat(self, location: Location, options: Options) -> Stat:
         """What is at exactly this location."""
-        stat: Stat | None = self._hooks.stat(location=location, options=options)
+        stat: Stat | None = self._ask("stat", location, options, location=location)
         return self._answer(stat, "stat", location)
 
     def entries(
@@ -147,61 +157,63 @@ class Backend:
         start_after: str = "",
     ) -> Iterator[Stat]:
         """The hook ``list``: what lies below a directory, its own marker included."""
-        entries: Iterator[Stat] | None = self._hooks.list(
-            location=location, options=options, recursive=recursive, limit=limit, start_after=start_after
+        entries: Iterator[Stat] | None = self._ask(
+            "list", location, options, location=location, recursive=recursive, limit=limit, start_after=start_after
         )
-        return self._answer(entries, "list", location)
+        return _timed(self._answer(entries, "list", location), options)
 
     def traits(self, location: Location, options: Options) -> Traits:
         """What the store promises here."""
-        traits: Traits = self._answer(self._hooks.traits(location=location, options=options), "traits", location)
+        traits: Traits = self._answer(self._ask("traits", location, options, location=location), "traits", location)
         return traits
 
     def delete(self, location: Location, options: Options, condition: Condition = None) -> None:
         """Remove one object, marker or empty directory."""
-        self._hooks.delete(location=location, options=options, condition=condition)
+        self._ask("delete", location, options, location=location, condition=condition)
 
     def delete_many(self, locations: Sequence[Location], options: Options) -> Sequence[tuple[Location, OSError]]:
         """Remove many objects of one container; those that failed."""
-        failed: Sequence[tuple[Location, OSError]] = self._hooks.delete_many(locations=locations, options=options)
+        failed: Sequence[tuple[Location, OSError]] = self._ask(
+            "delete_many", locations[0] if locations else "", options, locations=locations
+        )
         return failed
 
     def copy(self, source: Stat, target: Location, options: Options, condition: Condition = None) -> Stat | None:
         """Copy within the store; None where the bytes must go through the client."""
-        stat: Stat | None = self._hooks.copy(source=source, target=target, options=options, condition=condition)
+        stat: Stat | None = self._ask("copy", target, options, source=source, target=target, condition=condition)
         return stat
 
     def rename(self, source: Location, target: Location, options: Options) -> Stat | None:
         """Rename in one step; None where the store cannot."""
-        stat: Stat | None = self._hooks.rename(source=source, target=target, options=options)
+        stat: Stat | None = self._ask("rename", target, options, source=source, target=target)
         return stat
 
     def make_directory(self, location: Location, options: Options, mode: int) -> None:
         """Create one empty directory."""
-        self._hooks.make_directory(location=location, options=options, mode=mode)
+        self._ask("make_directory", location, options, location=location, mode=mode)
 
     def touch(self, stat: Stat, options: Options) -> Stat:
         """Renew the time of an existing object."""
-        touched: Stat = self._answer(self._hooks.touch(stat=stat, options=options), "touch", stat.location)
+        touched: Stat = self._answer(self._ask("touch", stat.location, options, stat=stat), "touch", stat.location)
         return touched
 
     def uploads(self, location: Location, options: Options) -> Iterator[Upload]:
         """The unfinished uploads below a location."""
-        uploads: Iterator[Upload] | None = self._hooks.uploads(location=location, options=options)
-        return self._answer(uploads, "uploads", location)
+        uploads: Iterator[Upload] | None = self._ask("uploads", location, options, location=location)
+        return _timed(self._answer(uploads, "uploads", location), options)
 
     def abort_upload(self, upload: Upload, options: Options) -> None:
         """Remove one unfinished upload."""
-        self._hooks.abort_upload(upload=upload, options=options)
+        self._ask("abort_upload", upload.location, options, upload=upload)
 
     def presign(self, location: Location, options: Options, method: Literal["GET", "PUT"], expires: int) -> str:
         """A URL that its bearer may use for *expires* seconds."""
-        url: str | None = self._hooks.presign(location=location, options=options, method=method, expires=expires)
+        url: str | None = self._ask("presign", location, options, location=location, method=method, expires=expires)
         return self._answer(url, "presign", location)
 
     def diagnose(self, location: Location, options: Options) -> Sequence[str]:
         """How this location is reached, in lines for a person."""
-        lines: Sequence[str] | None = self._hooks.diagnose(location=location, options=options)
+        lines: Sequence[str] | None = self._ask("diagnose", location, options, location=location)
         return self._answer(lines, "diagnose", location)
 
     def reset_after_fork(self) -> None:
@@ -211,6 +223,11 @@ class Backend:
     def close(self) -> None:
         """Let go of everything."""
         self._hooks.close()
+
+
+def _timed(items: Iterator[T], options: Options) -> Iterator[T]:
+    """*items*, fetched within the time that is left, or that each may take."""
+    return stepwise(items, options.deadline or options.timeout) if calls.is_timed(options) else items
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +241,15 @@ class Resource:
     def at(self, location: Location) -> Resource:
         """Another location, reached in the same way."""
         return Resource(self.backend, location, self.options)
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a call may take; None where it may take its time."""
+        return calls.timeout_of(self.options)
+
+    def limit(self) -> within:
+        """A ``with`` block under the deadline of the call that made this."""
+        return calls.limit(self.options)
 
     @property
     def traits(self) -> Traits:

@@ -39,6 +39,7 @@ from functools import partial
 from cachetools import LRUCache
 
 from storagekit.buffers import Buffers
+from storagekit.deadlines import expired, remaining
 from storagekit.flights import Flight, Incoming, Source
 from storagekit.pace import Pace
 from storagekit.segments import LARGEST_SEGMENT, ReadyBlocks, Segment
@@ -245,7 +246,10 @@ class BlockCache:
         with self.lock:
             patience = flight.source.pace.patience
             while not flight.has(index) and not flight.done and not flight.overdue:
-                flight.arrival.wait(patience)
+                left = remaining()
+                if left == 0.0:
+                    raise expired(flight.source.url)
+                flight.arrival.wait(patience if left is None else min(left, patience or left))
                 # Another who waits may have given it up meanwhile: that counts once.
                 if patience is not None and not flight.overdue and flight.unanswered() > patience:
                     flight.overdue = self._may_ask_again()

@@ -312,7 +312,8 @@ def _read_object(resource: Resource, streams: Streams, over: Callable[[], bool])
             return reader.head
         if size is not None and size > HEAD:
             yield size
-        with ReadStream(_UntilOver(reader, over), streams.cache, streams.reaper, buffered=False) as raw:
+        whole = _UntilOver(reader, over)
+        with ReadStream(whole, streams.cache, streams.reaper, buffered=False, timeout=resource.timeout) as raw:
             return raw.readall()
     finally:
         reader.close()

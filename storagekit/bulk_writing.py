@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from storagekit import lookup
 from storagekit.backend import Resource
 from storagekit.bulk import check_arguments
+from storagekit.deadlines import within, without
 from storagekit.files import Streams
 from storagekit.sending import PartSender
 from storagekit.transfers import Job, Transfers
@@ -136,6 +137,11 @@ def _write(url: Any, resource: Resource | None, data: bytes, streams: Streams) -
         with open(url, "wb") as file:
             file.write(data)
         return
+    with within(resource.timeout):
+        _write_object(resource, data, streams)
+
+
+def _write_object(resource: Resource, data: bytes, streams: Streams) -> None:
     location = resource.location
     lookup.refuse_directory(resource)
     writer = resource.backend.open_write(location, resource.options)
@@ -144,7 +150,8 @@ def _write(url: Any, resource: Resource | None, data: bytes, streams: Streams) -
             writer.put([data] if data else [])
             return
     except BaseException:
-        writer.abort()
+        with without():
+            writer.abort()
         raise
     sender = PartSender(writer, location.url, streams.transfers, streams.reaper, streams.room)
     try:

@@ -21,12 +21,15 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from storagekit.backend import Resource
 from storagekit.blocks import BlockCache, CacheInfo
+from storagekit.calls import CallOptions
+from storagekit.deadlines import check_timeout
 from storagekit.driver import Options
 from storagekit.errors import invalid
 from storagekit.files import Streams
@@ -42,6 +45,9 @@ StrPath: TypeAlias = str | os.PathLike[str]
 BytesPath: TypeAlias = bytes | os.PathLike[bytes]
 AnyPath: TypeAlias = StrPath | BytesPath
 """What the functions of ``os`` take for a path, URLs among it."""
+
+TIMEOUT = "timeout"
+"""The option that every URL takes, whatever its driver: seconds for the whole call."""
 
 
 class Engine:
@@ -103,8 +109,11 @@ class Engine:
 
     # -- from a path to a resource ------------------------------------------------------------------------
 
-    def _resource(self, path: AnyPath | int, options: Options | None) -> Resource | None:
-        """What a URL names; None for a plain local path or a file descriptor, which the builtins take as they are."""
+    def _resource(self, path: AnyPath | int, options: Options | None, *, lazy: bool = False) -> Resource | None:
+        """What a URL names; None for a plain local path or a file descriptor, which the builtins take as they are.
+
+        *lazy*: the call is answered little by little, so its timeout is for each step.
+        """
         if options is not None and not isinstance(options, Mapping):
             raise TypeError(f"options must be a mapping, not {type(options).__name__}")
         text = _url_text(path)
@@ -121,12 +130,16 @@ class Engine:
         # The prefixes in the settings are matched with the scheme as everyone writes it.
         given = self.settings.options_for(scheme, scheme + text[len(scheme) :], options)
         location = backend.parse(text)  # first: it refuses URLs that no message may repeat
+        timeout = self.settings.timeout
+        if TIMEOUT in given:
+            timeout = check_timeout(given[TIMEOUT], text)
+            given = {name: value for name, value in given.items() if name != TIMEOUT}
         backend.check_options(given, text)
-        return Resource(backend, location, given)
+        return Resource(backend, location, CallOptions(given, timeout, lazy=lazy))
 
-    def _url(self, path: AnyPath, options: Options | None) -> Resource:
+    def _url(self, path: AnyPath, options: Options | None, *, lazy: bool = False) -> Resource:
         """What a URL names, for operations that plain local paths do not have."""
-        resource = self._resource(path, options)
+        resource = self._resource(path, options, lazy=lazy)
         if resource is None:
             raise invalid(path, "expected a URL such as s3://bucket/key, not a plain local path")
         return resource
@@ -140,13 +153,22 @@ class Engine:
         for name in options or {}:
             if not stores:
                 raise invalid(source, "options are for URLs; plain local paths take none")
-            if not any(name in end.backend.known_options for end in stores):
+            if name != TIMEOUT and not any(name in end.backend.known_options for end in stores):
                 stores[0].backend.check_options({name: None}, stores[0].location)
         resolved = []
         for path, end in zip((source, target), ends, strict=True):
-            known = {} if end is None else {k: v for k, v in (options or {}).items() if k in end.backend.known_options}
+            takes = set() if end is None else {TIMEOUT, *end.backend.known_options}
+            known = {name: value for name, value in (options or {}).items() if name in takes}
             resolved.append(self._resource(path, known) if known else end)
         return resolved[0], resolved[1]
+
+    def _limit(self, source: Resource | None, target: Resource | None) -> ExitStack:
+        """A ``with`` block under the deadline of a call that is about both."""
+        stack = ExitStack()
+        for side in (source, target):
+            if side is not None:
+                stack.enter_context(side.limit())
+        return stack
 
     def _refuse_collapsed(self, path: object) -> None:
         """``pathlib`` turns ``s3://b/k`` into ``s3:/b/k``, which would quietly be a local file of that name."""

@@ -28,6 +28,7 @@ __all__ = [
     "not_a_directory",
     "not_found",
     "os_error",
+    "tried",
     "unsupported",
 ]
 
@@ -61,6 +62,23 @@ def describe(error: E, *, store_code: str | None = None, status: int | None = No
     error.store_code = store_code  # type: ignore[attr-defined]
     error.status = status  # type: ignore[attr-defined]
     error.request_id = request_id  # type: ignore[attr-defined]
+    return error
+
+
+def tried(error: E, attempts: int, seconds: float) -> E:
+    """Add to an error how often its request was tried and how long all of it took, and return it.
+
+    They are its attributes ``attempts`` and ``elapsed`` (seconds), and part of its text where it was more than once.
+
+    >>> from storagekit.errors import os_error, tried
+    >>> import errno
+    >>> print(tried(os_error(errno.EBUSY, "s3://bucket/key"), 3, 2.44))
+    [Errno 16] Device or resource busy (3 attempts in 2.4 s): 's3://bucket/key'
+    """
+    error.attempts, error.elapsed = attempts, seconds  # type: ignore[attr-defined]
+    if attempts > 1:
+        error.strerror = f"{error.strerror} ({attempts} attempts in {seconds:.1f} s)"
+        error.args = (error.errno, error.strerror)  # which is what pickles
     return error
 
 

@@ -88,7 +88,8 @@ class Streams:
     def open_raw(self, resource: Resource, *, buffered: bool = True, access: str | None = None) -> ReadStream:
         """The raw stream over an object; the errors of ``open`` where there is none."""
         reader = self.open_object(resource)
-        return ReadStream(reader, self.cache, self.reaper, buffered=buffered, access=access)
+        timeout = resource.timeout
+        return ReadStream(reader, self.cache, self.reaper, buffered=buffered, access=access, timeout=timeout)
 
     def open_reader(
         self,
@@ -137,8 +138,8 @@ class Streams:
                 base.close()
             raise
         if mode.update or mode.action == "a":
-            return EditStream(sender, mode, base)
-        return WriteSink(sender, f"{mode.action}b")
+            return EditStream(sender, mode, base, resource.timeout)
+        return WriteSink(sender, f"{mode.action}b", resource.timeout)
 
     def _open_base(self, resource: Resource, mode: Mode) -> ReadStream | None:
         """The version that is edited; None where there is none and none is needed."""
@@ -150,7 +151,7 @@ class Streams:
             if mode.action == "r":
                 raise
             return None
-        return ReadStream(reader, self.cache, self.reaper, buffered=True)
+        return ReadStream(reader, self.cache, self.reaper, buffered=True, timeout=resource.timeout)
 
     def open_writer(
         self,

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from storagekit.deadlines import carried
 from storagekit.flights import RECEIVE, Incoming, Source
 from storagekit.transfers import Job, Transfers
 
@@ -37,7 +38,7 @@ class Filling:
 
     def run(self, transfers: Transfers, connections: int) -> None:
         """Fetch everything over so many *connections*; return when the last byte is in its place."""
-        helpers = [Job(self._work) for _ in range(min(connections, len(self._parts)) - 1)]
+        helpers = [Job(carried(self._work)) for _ in range(min(connections, len(self._parts)) - 1)]
         try:
             for helper in helpers:
                 transfers.submit(helper)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from storagekit.access import Access
 from storagekit.blocks import BlockCache
+from storagekit.deadlines import within
 from storagekit.driver import RangeReader, Stat
 from storagekit.errors import unsupported
 from storagekit.flights import Source
@@ -44,8 +45,16 @@ class ReadStream(io.RawIOBase):
     mode = "rb"
 
     def __init__(
-        self, reader: RangeReader, cache: BlockCache, reaper: Reaper, *, buffered: bool, access: str | None = None
+        self,
+        reader: RangeReader,
+        cache: BlockCache,
+        reaper: Reaper,
+        *,
+        buffered: bool,
+        access: str | None = None,
+        timeout: float | None = None,
     ) -> None:
+        """*timeout*: the seconds that one read may take."""
         size = reader.stat.size
         if size is None:
             reader.close()
@@ -56,6 +65,7 @@ class ReadStream(io.RawIOBase):
         self._size = size
         self._position = 0
         self._buffered = buffered
+        self._timeout = timeout
         self._reaper = reaper
         self._collected = False
         source = Source(reader, size)
@@ -105,7 +115,8 @@ class ReadStream(io.RawIOBase):
             stop = min(stop, (start // BLOCK_SIZE + 1) * BLOCK_SIZE)
         if stop <= start:
             return 0
-        self._access.read_into(start, stop, view)
+        with within(self._timeout):
+            self._access.read_into(start, stop, view)
         self._position = stop
         return stop - start
 
@@ -115,7 +126,8 @@ class ReadStream(io.RawIOBase):
         if start >= self._size:
             return b""
         # The C buffer makes bytes of that size without filling them with zeros first, and has them filled in place.
-        whole = io.BufferedReader(_Rest(self._access, start, self._size), 1).read(self._size - start)
+        with within(self._timeout):
+            whole = io.BufferedReader(_Rest(self._access, start, self._size), 1).read(self._size - start)
         self._position = self._size
         return whole
 
@@ -129,7 +141,8 @@ class ReadStream(io.RawIOBase):
         """See ``BufferedReader.read_ranges``."""
         self._check_open()
         spans = check_ranges(self.name, ranges)
-        return self._access.ranges([(start, min(stop, self._size)) for start, stop in spans])
+        with within(self._timeout):
+            return self._access.ranges([(start, min(stop, self._size)) for start, stop in spans])
 
     # -- the end ------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from storagekit import deadlines
 from storagekit.driver import ObjectWriter, Stat
 from storagekit.errors import OutcomeUnknownError, os_error
 from storagekit.room import Room
@@ -40,7 +41,7 @@ class PartSender:
         self.written = 0
         """Bytes taken in so far."""
         self.abandoned = False
-        """True once a finalizer gave it up; the abort itself may still be the reaper's to do."""
+        """True once it was given up on nobody's time; the abort itself may still be the reaper's to do."""
         self.unseen = False
         """True where a buffer above may have held bytes that are not in ``written``."""
         self._writer = writer
@@ -189,7 +190,9 @@ class PartSender:
 
     def _settle_oldest(self) -> None:
         job, _ = self._jobs[0]
-        job.result()  # until it is over it stays in the queue, where an abort finds and awaits it
+        # Until it is over it stays in the queue, where an abort finds and awaits it.
+        if not job.result(deadlines.remaining()):
+            raise deadlines.expired(self.url, "a part is still on its way")
         self._jobs.popleft()
 
     def publish(self) -> Stat:
@@ -211,7 +214,8 @@ class PartSender:
                     self._settle_oldest()
                 stat = self._writer.commit()
         except BaseException as error:
-            self._clean_up(certain=isinstance(error, Exception) and not isinstance(error, OutcomeUnknownError))
+            certain = isinstance(error, Exception) and not isinstance(error, OutcomeUnknownError)
+            self._end(lambda: self._clean_up(certain=certain))
             raise
         self._finish()
         return stat
@@ -223,7 +227,15 @@ class PartSender:
     def abort(self) -> None:
         """Give the object up: wait for the parts in flight, then remove what was sent. Does not raise."""
         if not self.inherited and self._ended.acquire(blocking=False):
-            self._clean_up()
+            self._end(self._clean_up)
+
+    def _end(self, clean_up: Callable[[], None]) -> None:
+        """Clean up here, or on nobody's time where the caller's is limited: parts in flight have to be waited for."""
+        if deadlines.remaining() is None:
+            clean_up()
+        else:
+            self.abandoned = True
+            self._reaper.leave(clean_up)
 
     def _clean_up(self, *, certain: bool = True) -> None:
         """End without having published; *certain* is False where the store may have published it all the same."""

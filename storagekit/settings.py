@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
+from storagekit.deadlines import check_timeout
 from storagekit.driver import Options
 from storagekit.errors import invalid
 
@@ -43,6 +44,13 @@ class Settings:
     write_bytes: int = 112 * MiB
     """Bytes that the parts on their way may hold together, of all writers; each may always have one on its way."""
 
+    timeout: float | None = None
+    """Seconds for each call, from its first request to its end, retries and pauses included; None: as long as it takes.
+    Each read, write or close of an open file is a call, and so is each step of what answers lazily (``walk``,
+    ``scandir``, ``glob``, ``uploads``, ``read_many``, ``write_many``). The option ``timeout`` says it for one call, or
+    for URLs. What comes too late is a ``TimeoutError``; of a change that was sent and not answered, an
+    ``OutcomeUnknownError``."""
+
     threads: int = 32
     """Threads for transfers. They start when there is work and end when there is none."""
 
@@ -67,6 +75,7 @@ class Settings:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise invalid(name, f"the setting {name} must be a whole number of at least {least}, not {value!r}")
 
+        object.__setattr__(self, "timeout", check_timeout(self.timeout, "timeout"))
         for prefix in self.options:
             if not _OPTIONS_KEY.fullmatch(prefix):
                 raise invalid(
@@ -87,13 +96,17 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Settings with every ``STORAGEKIT_*`` variable that is set.
 
-        ``STORAGEKIT_CACHE_BYTES``, ``STORAGEKIT_WRITE_BYTES`` and ``STORAGEKIT_THREADS`` are whole numbers;
+        ``STORAGEKIT_CACHE_BYTES``, ``STORAGEKIT_WRITE_BYTES`` and ``STORAGEKIT_THREADS`` are whole numbers,
+        ``STORAGEKIT_TIMEOUT`` is a number of seconds;
         ``STORAGEKIT_DRIVERS`` chooses distributions, as in ``s3=mypackage,gs=other``.
         """
         chosen: dict[str, object] = {}
         for name in (f.name for f in fields(cls) if f.name not in ("drivers", "options", "wrappers")):
             variable = f"STORAGEKIT_{name.upper()}"
             if text := environ.get(variable):
+                if name == "timeout":
+                    chosen[name] = _seconds(variable, text)
+                    continue
                 if not text.isascii() or not text.isdigit():
                     raise invalid(variable, f"{variable} must be a whole number, not {text!r}")
                 chosen[name] = int(text)
@@ -103,6 +116,13 @@ class Settings:
                 raise invalid("STORAGEKIT_DRIVERS", f"expected scheme=distribution,…, not {text!r}")
             chosen["drivers"] = {scheme: name for scheme, _, name in pairs}
         return cls(**chosen)  # type: ignore[arg-type]
+
+
+def _seconds(variable: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise invalid(variable, f"{variable} must be a number of seconds, not {text!r}") from None
 
 
 def _is_below(url: str, prefix: str) -> bool:

@@ -103,7 +103,7 @@ class Storage(Opener):
         """
         return bulk.read_many(
             urls,
-            lambda url: self._resource(url, options),
+            lambda url: self._resource(url, options, lazy=True),
             self._streams,
             in_flight=in_flight,
             on_error=on_error,
@@ -134,7 +134,7 @@ class Storage(Opener):
         """
         return bulk_writing.write_many(
             objects,
-            lambda url: self._resource(url, options),
+            lambda url: self._resource(url, options, lazy=True),
             self._streams,
             in_flight=in_flight,
             on_error=on_error,
@@ -182,7 +182,7 @@ class Storage(Opener):
         ...     [(entry.name, entry.is_file(), entry.stat().st_size) for entry in entries]
         [('five', True, 5)]
         """
-        resource = self._resource(path, options)
+        resource = self._resource(path, options, lazy=True)
         if resource is None:
             return cast("Scan[Any]", os.scandir(cast(Any, path)))
         return directories.scandir(resource, os.fspath(cast(AnyPath, path)), self._transfers)
@@ -208,7 +208,7 @@ class Storage(Opener):
         >>> list(storagekit.walk("memory://walk/a"))
         [('memory://walk/a', ['b'], ['one']), ('memory://walk/a/b', [], ['two'])]
         """
-        resource = self._resource(top, options)
+        resource = self._resource(top, options, lazy=True)
         if resource is None:
             return os.walk(cast(Any, top), topdown, cast(Any, onerror), followlinks)
         walk = walking.walk(resource, os.fsdecode(top), topdown, onerror, followlinks, self._transfers)
@@ -276,7 +276,7 @@ class Storage(Opener):
                 include_hidden=include_hidden,
             )
         found = globbing.iglob(
-            lambda url: self._url(url, options),
+            lambda url: self._url(url, options, lazy=True),
             pattern,
             root_dir=base or None,
             dir_fd=dir_fd,
@@ -550,7 +550,8 @@ class Storage(Opener):
         if source is None and target is None:
             os.rename(cast(Any, src), cast(Any, dst), src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         else:
-            changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
+            with self._limit(source, target):
+                changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
 
     def replace(
         self,
@@ -579,7 +580,8 @@ class Storage(Opener):
                 raise invalid(dst, "if_match is for URLs: a plain local path is replaced by the system")
             os.replace(cast(Any, src), cast(Any, dst), src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         else:
-            changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams, if_match)
+            with self._limit(source, target):
+                changes.rename(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams, if_match)
 
     def copyfile(self, src: AnyPath, dst: P, *, follow_symlinks: bool = True, options: Options | None = None) -> P:
         """Copy a file to *dst* and return *dst*; between any two stores, and to or from a plain local path.
@@ -598,7 +600,8 @@ class Storage(Opener):
             import shutil  # slow, and for local files only
 
             return cast(P, shutil.copyfile(cast(Any, src), cast(Any, dst), follow_symlinks=follow_symlinks))
-        changes.copyfile(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
+        with self._limit(source, target):
+            changes.copyfile(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams)
         return dst
 
     def copy(self, src: AnyPath, dst: AnyPath, *, follow_symlinks: bool = True, options: Options | None = None) -> Any:
@@ -614,7 +617,8 @@ class Storage(Opener):
             import shutil  # slow, and for local files only
 
             return shutil.copy(cast(Any, src), cast(Any, dst), follow_symlinks=follow_symlinks)
-        return _like(dst, changes.copy(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams))
+        with self._limit(source, target):
+            return _like(dst, changes.copy(source or os.fsdecode(src), target or os.fsdecode(dst), self._streams))
 
     def touch(self, path: AnyPath, mode: int = 0o666, exist_ok: bool = True, *, options: Options | None = None) -> None:
         """Create an empty file, or renew the time of an existing one, which is never truncated; as ``Path.touch``.
@@ -632,7 +636,8 @@ class Storage(Opener):
 
             Path(os.fsdecode(path)).touch(mode, exist_ok)
         else:
-            changes.touch(resource, self._streams, exist_ok)
+            with resource.limit():
+                changes.touch(resource, self._streams, exist_ok)
 
     # ---------------------------------------------------------------- names and uploads
 
@@ -687,7 +692,7 @@ class Storage(Opener):
         >>> for upload in storagekit.uploads("s3://my-bucket/logs"):  # doctest: +SKIP
         ...     print(upload.location, upload.started_ns)
         """
-        resource = self._url(path, options)
+        resource = self._url(path, options, lazy=True)
         return resource.backend.uploads(resource.location, resource.options)
 
     def abort_upload(self, upload: Upload, *, options: Options | None = None) -> None:

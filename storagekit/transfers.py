@@ -83,12 +83,16 @@ class Job:
         self._done.wait()
         return cancelled
 
-    def result(self) -> None:
-        """Wait until it is over, running it here if no thread takes it soon, and raise its error if it had one."""
-        if not self._done.wait(GRACE_SECONDS) and not self.run():
-            self._done.wait()
+    def result(self, seconds: float | None = None) -> bool:
+        """Wait until it is over, running it here if no thread takes it soon, and raise its error if it had one.
+
+        False where it is not over after so many *seconds*.
+        """
+        if not self._done.wait(GRACE_SECONDS) and not self.run() and not self._done.wait(seconds):
+            return False
         if self._error is not None:
             raise self._error
+        return True
 
 
 def _nothing() -> None:

@@ -21,6 +21,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from storagekit.deadlines import within
 from storagekit.drafts import Draft
 from storagekit.driver import Stat
 from storagekit.errors import invalid, os_error, unsupported
@@ -49,10 +50,10 @@ LARGEST_FILE = (1 << 63) - 1
 class EditStream(WriteSink):
     """A raw, seekable stream over a draft of one object; every ``close`` aborts, unless ``publish`` came first."""
 
-    def __init__(self, sender: PartSender, mode: Mode, base: ReadStream | None) -> None:
+    def __init__(self, sender: PartSender, mode: Mode, base: ReadStream | None, timeout: float | None = None) -> None:
         # As io.FileIO puts it, to which "w+" is a way of opening and no mode.
         action = "r" if mode.action == "w" else mode.action
-        super().__init__(sender, f"{action}b+" if mode.update else f"{action}b")
+        super().__init__(sender, f"{action}b+" if mode.update else f"{action}b", timeout)
         size = base.stat.size if base is not None else None
         self._base = base
         self._draft = Draft(base, size or 0, self.name)
@@ -88,7 +89,8 @@ class EditStream(WriteSink):
         if not self.readable():
             raise unsupported(self.name, "the file was opened for appending only; a+ reads too")
         self._sender.check()
-        count = self._draft.readinto(self._position, memoryview(buffer).cast("B"))
+        with within(self.timeout):
+            count = self._draft.readinto(self._position, memoryview(buffer).cast("B"))
         self._position += count
         return count
 

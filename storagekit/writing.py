@@ -27,6 +27,7 @@ import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from storagekit.deadlines import within
 from storagekit.driver import Stat
 from storagekit.errors import os_error, unsupported
 from storagekit.sending import PartSender
@@ -47,7 +48,9 @@ class Finishing(Protocol):
 class WriteSink(io.RawIOBase):
     """The raw stream: every ``close`` aborts, unless ``publish`` came first."""
 
-    def __init__(self, sender: PartSender, mode: str = "wb") -> None:
+    def __init__(self, sender: PartSender, mode: str = "wb", timeout: float | None = None) -> None:
+        """*timeout*: the seconds that one write may take, or publishing."""
+        self.timeout = timeout
         self.name = sender.url
         self.mode = mode
         self._sender = sender
@@ -81,7 +84,8 @@ class WriteSink(io.RawIOBase):
             self._sender.written += len(view)
             return len(view)
         try:
-            self._take(view)
+            with within(self.timeout):
+                self._take(view)
             return len(view)
         except BaseException as error:  # an interrupt may also come after the feeding
             self._sender.poison(error)
@@ -120,7 +124,8 @@ class WriteSink(io.RawIOBase):
             super().close()
             self.close_below()
             if self.stat is None and not self._sender.abandoned:  # else this is the finalizer of a layer above
-                self._sender.abort()
+                with within(self.timeout):
+                    self._sender.abort()
 
     def close_below(self) -> None:
         """A layer below the outermost is closed; unless those above told us, what they hold is lost uncounted."""
@@ -185,8 +190,9 @@ class _Outermost(io.IOBase):
             return
         self._told = True
         try:
-            self.flush()
-            self._sink.publish()
+            with within(self._sink.timeout):
+                self.flush()
+                self._sink.publish()
         except BaseException:
             self.discard()
             raise

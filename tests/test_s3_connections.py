@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from s3_scripted import CLOSE, RESET, SILENCE, Answer, Scripted, reply
 
 from storagekit_conformance.servers import make_certificate
-from storagekit_s3 import connections
+from storagekit_s3 import pools
 from storagekit_s3.connections import (
     BUFFER,
     Address,
     Connection,
     CutReplyError,
     MalformedReplyError,
-    Pool,
     Reply,
     UnsentError,
     read_all,
 )
+from storagekit_s3.pools import Pool
 
 REQUEST = b"GET /box/key HTTP/1.1\r\nhost: somewhere\r\n\r\n"
 
@@ -307,10 +307,10 @@ def test_the_latest_is_taken_first_and_the_old_ones_end(monkeypatch: pytest.Monk
         assert pool.take() is first
         ask(first, pool).close()
         now = time.monotonic()
-        monkeypatch.setattr(time, "monotonic", lambda: now + connections.IDLE_SECONDS + 1)
+        monkeypatch.setattr(time, "monotonic", lambda: now + pools.IDLE_SECONDS + 1)
         ask(second, pool).close()
         assert first.socket.fileno() == -1
-        monkeypatch.setattr(connections, "MOST_IDLE", 0)
+        monkeypatch.setattr(pools, "MOST_IDLE", 0)
         ask(second, pool).close()
         assert second.socket.fileno() == -1
 

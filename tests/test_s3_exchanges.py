@@ -13,7 +13,7 @@ from s3_scripted import CLOSE, EARLY, RESET, SILENCE, Answer, Scripted, reply
 from storagekit.driver import Absent
 from storagekit.errors import InvalidArgumentError, ObjectChangedError
 from storagekit.location import Location
-from storagekit_s3 import connections, exchanges
+from storagekit_s3 import connections, retrying
 from storagekit_s3.api import Api, Attributes, Part, Source
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import Connection
@@ -51,7 +51,8 @@ class Wired:
 def pauses(monkeypatch: pytest.MonkeyPatch, no_aws: None) -> list[float]:
     """The pauses that were made, none of which is waited for."""
     made: list[float] = []
-    monkeypatch.setattr(exchanges.time, "sleep", made.append)  # type: ignore[attr-defined]
+    monkeypatch.setattr(retrying.time, "sleep", made.append)  # type: ignore[attr-defined]
+    monkeypatch.setattr(retrying, "FIRST_DISTANCE", 0.0)  # whose pauses are no retry's
     return made
 
 

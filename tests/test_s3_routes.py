@@ -23,10 +23,11 @@ from storagekit_conformance.servers import make_certificate
 from storagekit_s3 import boto_route as boto_routes
 from storagekit_s3.boto_client import make_client
 from storagekit_s3.boto_route import boto_route
-from storagekit_s3.connections import Pool
 from storagekit_s3.driver import S3Driver
 from storagekit_s3.exchanges import Caller, Way
 from storagekit_s3.options import Connection
+from storagekit_s3.pools import Pool
+from storagekit_s3.retrying import Retrying
 from storagekit_s3.routes import TOTAL_ATTEMPTS, Route, Trust, address_of, plain_route
 
 # There, proxies are settings of the system, which only botocore looks at.
@@ -554,7 +555,7 @@ def test_no_secret_is_shown_by_anything_that_leads_to_one() -> None:
     held = replace(LOCAL, aws_secret_access_key="hunter2", aws_session_token="hunter3")
     route = found(held)
     way = Way(route, Pool(address_of(route, held)))
-    caller = Caller(lambda region: way, way)
+    caller = Caller(lambda region: way, way, Retrying())
     assert route.credentials is not None
     assert route.credentials().secret_key == "hunter2"
     for one in (held, route, route.credentials, route.credentials(), way, way.signer, way.pool, caller):

@@ -16,9 +16,10 @@ from storagekit import errors
 from storagekit.location import Location
 from storagekit_s3 import listing, reading
 from storagekit_s3.api import Attributes, Part
-from storagekit_s3.connections import Pool
 from storagekit_s3.exchanges import Caller, Way
 from storagekit_s3.options import Connection, parse
+from storagekit_s3.pools import Pool
+from storagekit_s3.retrying import Retrying
 from storagekit_s3.routes import Route, Trust, address_of
 from storagekit_s3.signing import Credentials
 from storagekit_s3.wire import WireApi
@@ -47,7 +48,7 @@ def wire(server: Scripted, *, https: bool = False, checksums: bool = False, sign
             signs_payload,
         )
     way = Way(route, pool)
-    return WireApi(Caller(lambda region: way, way), lambda: pytest.fail("boto3 was asked"))
+    return WireApi(Caller(lambda region: way, way, Retrying()), lambda: pytest.fail("boto3 was asked"))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_credentials_are_asked_for_with_every_request() -> None:
             route.endpoint, route.url, "here", lambda: Credentials(next(given), "s", "token"), Trust(), False
         )
         way = Way(renewing, api._caller.way.pool)
-        api = WireApi(Caller(lambda region: way, way), lambda: pytest.fail("boto3 was asked"))
+        api = WireApi(Caller(lambda region: way, way, Retrying()), lambda: pytest.fail("boto3 was asked"))
         for _ in range(2):
             body = api.get(KEY, 0, 4).body
             body.readinto(memoryview(bytearray(4)))

@@ -157,7 +157,7 @@ def test_an_interrupt_while_waiting_for_a_part_leaves_the_abort_to_wait_for_it(
     file.write(some("binary", 2 * PART))
     assert store.entered.acquire(timeout=30)
 
-    def interrupted(job: Job) -> None:
+    def interrupted(job: Job, seconds: float | None = None) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Job, "result", interrupted)

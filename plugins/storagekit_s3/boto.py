@@ -1,11 +1,9 @@
-"""The port, implemented with boto3. Together with ``boto_client`` the only module that knows it.
+"""The port, implemented with boto3. Only this module and those whose names begin like its own know it.
 
 boto3 is imported on the first use of an ``s3://`` URL, because importing it takes longer than many programs run.
 
-Every request goes through ``_call``, which maps errors and learns the ``Server`` header. It also keeps, for the
-thread that makes the request, what its attempts leave in doubt: botocore retries by itself, and reports
-only the last attempt. For a conditional write that matters: "precondition failed" after a lost answer may
-mean that the first attempt has succeeded.
+Every request goes through ``_call``, which maps errors and learns the ``Server`` header; what happens around it,
+attempt by attempt, is in ``boto_calls``.
 """
 
 from __future__ import annotations
@@ -13,13 +11,14 @@ from __future__ import annotations
 import calendar
 import errno
 import os
-import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
 import storagekit.errors
+from storagekit import deadlines
 from storagekit.driver import Absent, Condition, Matches
 from storagekit.location import Location
 from storagekit_s3 import errors
@@ -36,6 +35,7 @@ from storagekit_s3.api import (
     UploadPage,
     Written,
 )
+from storagekit_s3.boto_calls import BotoSession, in_time
 from storagekit_s3.boto_client import make_client
 from storagekit_s3.options import Connection
 from storagekit_s3.replies import (
@@ -47,6 +47,7 @@ from storagekit_s3.replies import (
     refuse_foreign,
     tag_count,
 )
+from storagekit_s3.retrying import Retrying
 from storagekit_s3.signing import encode_query
 
 __all__ = ["BotoApi", "connect"]
@@ -72,51 +73,32 @@ _NAMES = {
 DRAIN_BYTES = 64 * 1024
 
 
-def connect(connection: Connection, location: Location) -> Api:
+def connect(connection: Connection, location: Location, retrying: Retrying | None = None) -> Api:
     """The port for *connection*; *location* is what an error is about."""
-    api = BotoApi(lambda: make_client(connection))
+    api = BotoApi(lambda: make_client(connection), retrying)
     api.session(location)
     return api
-
-
-class _Session:
-    """A client, which is safe to use from many threads of the process that made it, and what its attempts left open."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-        self.attempts = threading.local()
-        client.meta.events.register("needs-retry.s3", self._note_attempt)
-
-    def _note_attempt(self, response: Any, caught_exception: Any, **_: Any) -> None:
-        """Called by botocore after each attempt, with its response or its exception."""
-        if caught_exception is not None:
-            doubt: errors.Doubt = None if errors.is_unsent(caught_exception) else "lost"
-        else:
-            http, parsed = response
-            failed = http.status_code >= 300 or "Error" in parsed
-            doubt = errors.status_doubt(http.status_code) if failed else None
-        if self.attempts.doubt != "lost":
-            self.attempts.doubt = doubt or self.attempts.doubt
 
 
 class BotoApi:
     """``Api`` over one boto3 client per process."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[], Any], retrying: Retrying | None = None) -> None:
         self._make = make
+        self._retrying = retrying or Retrying()
         # By process id. The parent's stays here in a child, unused: ending it would touch the sockets that both have.
         # There is no lock, because a child would inherit it as it was, perhaps held by a thread that it does not have.
-        self._sessions: dict[int, _Session] = {}
+        self._sessions: dict[int, BotoSession] = {}
         self.endpoint = ""
         self.server: str | None = None
 
-    def session(self, location: Location) -> _Session:
+    def session(self, location: Location) -> BotoSession:
         """This process's client; *location* is what an error is about."""
         session = self._sessions.get(os.getpid())
         if session is not None:
             return session
         try:
-            made = _Session(self._make())
+            made = BotoSession(self._make(), self._retrying)
         except Exception as error:
             raise errors.client_error(error, "connecting", location) from error
         session = self._sessions.setdefault(os.getpid(), made)
@@ -137,7 +119,8 @@ class BotoApi:
             IfMatch=quoted_etag(etag),
             VersionId=version_id,
         )
-        body = _Body(reply["Body"], location, reply.get("ContentLength"))
+        patience = self.session(location).client.meta.config.read_timeout
+        body = _Body(reply["Body"], location, reply.get("ContentLength"), patience)
         length = reply.get("ContentLength") or 0
         # Some servers answer a range with status 200: the header counts, not the status.
         span = content_range(reply.get("ContentRange"))
@@ -358,14 +341,20 @@ class BotoApi:
 
     def _call(self, operation: str, method: str, location: Location, **parameters: Any) -> dict[str, Any]:
         """Make one request, leaving out the parameters that are None; raise what ``errors`` makes of a failure."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        if deadlines.remaining() is None:
+            return self._ask(operation, method, location, given)
+        return in_time(lambda: self._ask(operation, method, location, given), operation, location)
+
+    def _ask(self, operation: str, method: str, location: Location, parameters: dict[str, Any]) -> dict[str, Any]:
         session = self.session(location)
-        session.attempts.doubt = None
+        session.call.begin(operation, location)
+        begun = time.monotonic()
         try:
-            reply = getattr(session.client, method)(
-                **{n: value for n, value in parameters.items() if value is not None}
-            )
+            reply = getattr(session.client, method)(**parameters)
         except Exception as error:
-            mapped = self._mapped(error, operation, location, session.attempts.doubt)
+            mapped = self._mapped(error, operation, location, session.call.doubt)
+            storagekit.errors.tried(mapped, session.call.attempts, time.monotonic() - begun)
             if not errors.is_bad_header(error):
                 raise mapped from error
         else:
@@ -411,18 +400,21 @@ class _Body:
     urllib3 to save it was measured and gains little while the request itself goes through botocore.
     """
 
-    def __init__(self, stream: Any, location: Location, length: int | None) -> None:
+    def __init__(self, stream: Any, location: Location, length: int | None, read_timeout: float) -> None:
         self._stream = stream
+        self._read_timeout = read_timeout
         self._location = location
         self._left = length
         self._ended = False
         self._process = os.getpid()
+        self._hurried = False
 
     def readinto(self, view: memoryview, /) -> int:
         if self._process != os.getpid():
             text = "The connection was that of another process, before it forked"
             raise storagekit.errors.describe(storagekit.errors.os_error(errno.ECONNRESET, self._location, text))
         try:
+            self._hurry()
             count = int(self._stream.readinto(view))
         except Exception as error:
             self._ended, self._left = True, None
@@ -431,6 +423,17 @@ class _Body:
             self._left -= count
         self._ended = count == 0 or self._left == 0
         return count
+
+    def _hurry(self) -> None:
+        """Wait no longer than the caller has time."""
+        left = deadlines.remaining()
+        if left is not None:
+            if not left:
+                raise TimeoutError(errno.ETIMEDOUT, "the caller's time is over")
+            self._stream.set_socket_timeout(min(left, self._read_timeout))
+        elif self._hurried:
+            self._stream.set_socket_timeout(self._read_timeout)
+        self._hurried = left is not None
 
     def close(self) -> None:
         if self._stream is None:

@@ -75,8 +75,8 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
         "response_checksum_validation": "when_required",
         "retries": {"mode": "standard"},
     }
-    if session._session.get_config_variable("max_attempts") is None:
-        settings["retries"]["total_max_attempts"] = TOTAL_ATTEMPTS
+    if connection.max_attempts is not None or session._session.get_config_variable("max_attempts") is None:
+        settings["retries"]["total_max_attempts"] = connection.max_attempts or TOTAL_ATTEMPTS
     if custom and not os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION") and "request_checksum_calculation" not in own:
         settings["request_checksum_calculation"] = "when_required"
     own_s3 = own.get("s3")

@@ -9,10 +9,7 @@ for a small object, half as much again for a large one.
 (``MSG_WAITALL``). So a piece of a megabyte is one call without the interpreter's lock, and not sixty that each queue up
 for it. A TLS socket has to wait in Python, which takes its records one by one in any case.
 
-*Keeping.* A connection whose reply was read to its end waits in a pool for the next request; the latest is taken first,
-so that those that a burst has left over grow old and are closed. The server may have closed one meanwhile: what is
-readable while nobody asked is not used again. It may also close at just this moment: then nothing of an answer comes,
-and the request goes out again over another one (``exchanges``).
+*Keeping.* A connection whose reply was read to its end goes back to where it is kept for the next request (``pools``).
 
 *Fork.* A child has the same sockets as its parent. It uses none of them and ends none; they are left where they are.
 
@@ -26,18 +23,25 @@ import select
 import socket
 import struct
 import sys
-import time
-import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from storagekit.deadlines import remaining
 from storagekit_s3.processes import generation
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Address", "Connection", "CutReplyError", "MalformedReplyError", "Pool", "Reply", "UnsentError", "read_all"]
+__all__ = [
+    "Address",
+    "Connection",
+    "CutReplyError",
+    "Keeper",
+    "MalformedReplyError",
+    "Reply",
+    "UnsentError",
+    "read_all",
+]
 
 # A head of S3 has about half a KiB, with user metadata at most a few more; and a small object comes along with it.
 BUFFER = 64 * 1024
@@ -52,12 +56,10 @@ MOST_DIGITS = 19
 # A body below this is joined to its head: one packet, and one TLS record, instead of two.
 JOINED = 16 * 1024
 
-# S3 closes what is idle for some seconds; most other servers for a minute.
-IDLE_SECONDS = 30.0
-# As many as read_many has in flight (64) and twice what transfers may run at once (32).
-MOST_IDLE = 128
-
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
+
+# The shortest wait, in seconds: to the system 0 is for ever.
+LEAST_WAIT = 0.001
 
 # The kernel's time-outs are known to work so where time_t is as wide as a long.
 _KERNEL_WAITS = sys.platform in ("linux", "darwin") and struct.calcsize("l") == 8
@@ -100,25 +102,20 @@ class Address:
 
     def connect(self) -> Connection:
         """A new connection; ``UnsentError``."""
+        left = remaining()
+        patience = self.connect_timeout if left is None else min(left or LEAST_WAIT, self.connect_timeout)
         try:
-            plain = socket.create_connection((self.host, self.port), self.connect_timeout)
+            plain = socket.create_connection((self.host, self.port), patience)
         except OSError as error:
             raise UnsentError(f"no connection to {self.host}:{self.port}") from error
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.context is not None:
                 secure = self.context().wrap_socket(plain, server_hostname=self.host)
-                secure.settimeout(self.read_timeout)
-                return Connection(secure, waits=False)
-            if not _KERNEL_WAITS:
-                plain.settimeout(self.read_timeout)
-                return Connection(plain, waits=False)
-            plain.settimeout(None)
-            seconds, rest = divmod(self.read_timeout, 1)
-            limit = struct.pack("ll", int(seconds), int(rest * 1e6))
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-            return Connection(plain, waits=True)
+                return Connection(secure, waits=False, read_timeout=self.read_timeout)
+            if _KERNEL_WAITS:
+                plain.settimeout(None)
+            return Connection(plain, waits=_KERNEL_WAITS, read_timeout=self.read_timeout)
         except OSError as error:
             plain.close()
             raise UnsentError(f"no TLS with {self.host}:{self.port}") from error
@@ -130,12 +127,27 @@ class Address:
 class Connection:
     """One socket, and what was received of the next reply. Used by one thread at a time."""
 
-    __slots__ = ("_buffer", "_end", "_flags", "_start", "_view", "idle_since", "socket", "used", "waits")
+    __slots__ = (
+        "_buffer",
+        "_end",
+        "_flags",
+        "_patience",
+        "_read_timeout",
+        "_start",
+        "_view",
+        "idle_since",
+        "socket",
+        "used",
+        "waits",
+    )
 
-    def __init__(self, connected: socket.socket, *, waits: bool) -> None:
+    def __init__(self, connected: socket.socket, *, waits: bool, read_timeout: float) -> None:
         self.socket = connected
         self.waits = waits
         """True where receiving waits for all that was asked for."""
+        self._read_timeout = read_timeout
+        self._patience = -1.0
+        self._be_patient(read_timeout)
         self.used = False
         """True once it has served a request."""
         self.idle_since = 0.0
@@ -144,8 +156,32 @@ class Connection:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
 
+    def _be_patient(self, seconds: float) -> None:
+        """From now on wait so many seconds for the next byte to come or to go."""
+        if seconds == self._patience:
+            return
+        self._patience = seconds
+        if not self.waits:
+            self.socket.settimeout(seconds)
+            return
+        whole, rest = divmod(seconds, 1)
+        limit = struct.pack("ll", int(whole), int(rest * 1e6))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def _limit(self) -> None:
+        """Wait no longer than the caller has time. To be called before each wait."""
+        left = remaining()
+        if left is not None:
+            if not left:
+                raise TimeoutError(errno.ETIMEDOUT, "the caller's time is over")
+            self._be_patient(min(max(left, LEAST_WAIT), self._read_timeout))
+        elif self._patience != self._read_timeout:
+            self._be_patient(self._read_timeout)
+
     def send(self, head: bytes, body: bytes | bytearray | memoryview) -> None:
         """Send a request."""
+        self._limit()
         try:
             if not body:
                 self.socket.sendall(head)
@@ -195,6 +231,7 @@ class Connection:
         return count
 
     def _into(self, view: memoryview, flags: int) -> int:
+        self._limit()
         try:
             return self.socket.recv_into(view, 0, flags)
         except BlockingIOError:
@@ -287,6 +324,13 @@ def _parse(text: str) -> tuple[int, str, dict[str, str]]:
     return int(status), version, headers
 
 
+class Keeper(Protocol):
+    """Where a connection goes whose reply was read to its end."""
+
+    def give(self, connection: Connection) -> None:
+        """Keep it, or close it."""
+
+
 class Reply:
     """A reply whose head was read; its body is read through ``readinto``, by one thread."""
 
@@ -297,7 +341,7 @@ class Reply:
         self.headers = headers
         """Names in lower case."""
         self._connection: Connection | None = connection
-        self._pool: Pool | None = None
+        self._pool: Keeper | None = None
         self._process = generation()
         closing = headers.get("connection", "").lower()
         self._keep = "close" not in closing if keep else "keep-alive" in closing
@@ -325,7 +369,7 @@ class Reply:
         """The connection is of no further use."""
         self._keep = False
 
-    def return_to(self, pool: Pool) -> None:
+    def return_to(self, pool: Keeper) -> None:
         """Where the connection goes when the body has been read."""
         self._pool = pool
 
@@ -440,59 +484,3 @@ def _read(reply: Reply, room: int) -> bytes:
     piece = bytearray(room)
     count = reply.readinto(memoryview(piece))
     return bytes(piece) if count == room else bytes(memoryview(piece)[:count])
-
-
-class Pool:
-    """Connections to one address that wait for their next request; many threads take and give."""
-
-    def __init__(self, address: Address) -> None:
-        self.address = address
-        self.server: str | None = None
-        """The ``Server`` header of the latest reply, empty where it has none; None before the first."""
-        # By process (``generation``). A parent's stay where they are in its child, unused.
-        self._idle: dict[int, deque[Connection]] = {}
-        self._closed = False
-        # When it is collected, and when the interpreter exits: else each socket would warn that nobody has closed it.
-        weakref.finalize(self, _close_idle, self._idle)
-
-    def take(self) -> Connection | None:
-        """The connection that was used last, and is still good; None where there is none."""
-        idle = self._idle.get(generation())
-        while idle:
-            try:
-                connection = idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if connection.is_quiet():
-                return connection
-            connection.close()
-        return None
-
-    def give(self, connection: Connection) -> None:
-        """Keep a connection whose reply was read to its end."""
-        if self._closed:
-            connection.close()
-            return
-        idle = self._idle.get(generation())
-        if idle is None:
-            idle = self._idle.setdefault(generation(), deque())
-        connection.used = True
-        now = connection.idle_since = time.monotonic()
-        idle.append(connection)
-        try:
-            while len(idle) > MOST_IDLE or now - idle[0].idle_since > IDLE_SECONDS:
-                idle.popleft().close()
-        except IndexError:
-            pass  # other threads have taken them
-
-    def close(self) -> None:
-        """Close those of this process, and keep none any more."""
-        self._closed = True
-        _close_idle(self._idle)
-
-
-def _close_idle(idle: dict[int, deque[Connection]]) -> None:
-    """Close the connections of this process."""
-    waiting = idle.pop(generation(), None)
-    while waiting:
-        waiting.pop().close()

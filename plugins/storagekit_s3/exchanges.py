@@ -1,8 +1,8 @@
 """Exchanges: one request of S3's, from its signing to an answer that counts.
 
-An ``Exchange`` is tried until it is answered, refused, or out of attempts. What passes is tried again after a pause
-that grows and is drawn at random, so that those who failed together do not come back together: a connection that cannot
-be made or breaks, silence, and a server that says that it is busy or failed. Four things are mended on the way, each
+An ``Exchange`` is tried until it is answered, refused, out of attempts, or out of the time that its caller has. What
+passes is tried again after a pause (``retrying``): a connection that cannot be made or breaks, silence, and a server
+that says that it is busy or failed. Four things are mended on the way, each
 once:
 
 * *a stale connection*: kept from before, and closed by the server in the meantime. The request goes out again at once,
@@ -18,13 +18,14 @@ answer to what an earlier one has done.
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import storagekit.errors
+from storagekit import deadlines
 from storagekit.location import Location
 from storagekit.version import __version__
 from storagekit_s3 import errors
@@ -32,43 +33,27 @@ from storagekit_s3.connections import (
     Connection,
     CutReplyError,
     MalformedReplyError,
-    Pool,
     Reply,
     UnsentError,
     read_all,
 )
 from storagekit_s3.documents import Document, DocumentError, read
+from storagekit_s3.pools import Pool
 from storagekit_s3.processes import generation
 from storagekit_s3.replies import foreign, header_time
+from storagekit_s3.retrying import BUSY_CODES, BUSY_STATUS, Retrying
 from storagekit_s3.routes import Route
 from storagekit_s3.signing import EMPTY_PAYLOAD, Signer
 
 __all__ = ["Caller", "Request", "Way"]
 
-logger = logging.getLogger(__name__)
-
-# The longest pause between two attempts, in seconds; the first is half a second on average; as botocore's.
-LONGEST_PAUSE = 20.0
 # S3 refuses what was signed a quarter of an hour from its own time; less than this, in seconds, is not the reason.
 SKEW = 300.0
 # An error says what is wrong in a KiB or two.
 MOST_ERROR = 1024 * 1024
 
-_AGAIN_STATUS = {429, 500, 502, 503, 504}
-_AGAIN_CODES = {
-    "BandwidthLimitExceeded",
-    "InternalError",
-    "PriorRequestNotComplete",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
+_AGAIN_STATUS = BUSY_STATUS | {500, 502, 504}
+_AGAIN_CODES = BUSY_CODES | {"InternalError", "PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException"}
 # What may be a region's name, Amazon's or another's; it becomes part of a header.
 _REGION = re.compile(r"[A-Za-z0-9._-]+")
 _ELSEWHERE_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
@@ -114,9 +99,10 @@ class Way:
 class Caller:
     """Makes requests about one bucket; many threads share it."""
 
-    def __init__(self, find: Callable[[str | None], Way], way: Way) -> None:
+    def __init__(self, find: Callable[[str | None], Way], way: Way, retrying: Retrying) -> None:
         """*find* gives a way to the bucket, in the region that it is given if that is not None."""
         self._find = find
+        self.retrying = retrying
         self._ways: dict[int, Way] = {generation(): way}
         self.skew = 0.0
         """Seconds by which the server's clock is ahead of ours."""
@@ -159,13 +145,14 @@ class Caller:
 class Exchange:
     """One request on its way to an answer."""
 
-    __slots__ = ("_attempt", "_caller", "_mended", "_request", "_whole", "data", "doubt")
+    __slots__ = ("_attempt", "_begun", "_caller", "_mended", "_request", "_whole", "data", "doubt")
 
     def __init__(self, caller: Caller, request: Request, *, whole: bool = False) -> None:
         self._caller = caller
         self._request = request
         self._whole = whole
         self._attempt = 1
+        self._begun = time.monotonic()
         self.doubt: errors.Doubt = None
         """What is not known of a change, after all attempts so far."""
         self._mended: set[str] = set()
@@ -177,6 +164,9 @@ class Exchange:
         request = self._request
         while True:
             way = self._caller.way
+            if deadlines.remaining() == 0.0:
+                raise self._too_late(None)
+            self._caller.retrying.turn(request.location)
             try:
                 reply = self._once(way)
                 succeeded = reply.status < 300
@@ -184,6 +174,7 @@ class Exchange:
                     self.data = read_all(reply)
                 failure = self._failure(reply, succeeded)
                 if failure is None:
+                    self._caller.retrying.answered(busy=False)
                     return reply
                 error = self._refused(way, reply, failure)
             except _TRANSPORT_ERRORS as broken:
@@ -193,7 +184,7 @@ class Exchange:
                 # What is no header may be a secret, and is not to be seen in a cause either.
                 error.__cause__ = None if errors.is_bad_header(wrong) else wrong
             if error is not None:
-                raise error
+                raise storagekit.errors.tried(error, self._attempt, time.monotonic() - self._begun)
 
     def _once(self, way: Way) -> Reply:
         """Send the request, and read the head of the answer."""
@@ -274,12 +265,13 @@ class Exchange:
         local = getattr(broken.__cause__, "filename", None) is not None
         if not isinstance(broken, UnsentError):
             self.doubt = "lost"
+        if deadlines.remaining() == 0.0:
+            return self._too_late(broken)
         if local or errors.is_untrusted(broken) or self._attempt >= way.route.attempts:
             error = errors.client_error(broken, request.operation, request.location, self.doubt)
             error.__cause__ = broken
             return error
-        self._pause(type(broken.__cause__ or broken).__name__)
-        return None
+        return self._again(type(broken.__cause__ or broken).__name__, broken)
 
     def _refused(self, way: Way, reply: Reply, document: Document) -> OSError | None:
         """The answer is no success: None where it is worth another attempt, for which everything is ready."""
@@ -293,9 +285,9 @@ class Exchange:
         code = document.fields.get("Code") or str(status)
         if self._mends_region(way, reply, code, document) or self._mends_clock(reply, code):
             return None
+        self._caller.retrying.answered(busy=status in BUSY_STATUS or code in BUSY_CODES)
         if (status in _AGAIN_STATUS or code in _AGAIN_CODES) and self._attempt < way.route.attempts:
-            self._pause(f"{status} {code}")
-            return None
+            return self._again(f"{status} {code}", None)
         message = document.fields.get("Message", "")
         request_id = document.fields.get("RequestId") or reply.headers.get("x-amz-request-id")
         refusal = errors.reply_error(
@@ -341,14 +333,27 @@ class Exchange:
         self._caller.skew = ahead
         return True
 
-    def _pause(self, reason: str) -> None:
-        import random  # which is slow to import, and seldom needed
-
-        seconds = min(random.random() * 2 ** (self._attempt - 1), LONGEST_PAUSE)
+    def _again(self, reason: str, broken: Exception | None) -> OSError | None:
+        """Wait for the time of another attempt; the error where there is none left for it."""
         request = self._request
-        logger.debug("%s %s: %s; again in %.2f s", request.operation, request.location.url, reason, seconds)
+        try:
+            self._caller.retrying.pause(request.operation, request.location, reason, self._attempt)
+        except TimeoutError as late:
+            late.__cause__ = broken
+            return self._doubted(late)
         self._attempt += 1
-        time.sleep(seconds)
+        return None
+
+    def _too_late(self, broken: Exception | None) -> OSError:
+        """The error where the caller's time is over; *broken* is what the last attempt had come to."""
+        request = self._request
+        late = deadlines.expired(request.location, f"{request.operation} was not answered in attempt {self._attempt}")
+        late.__cause__ = broken
+        return self._doubted(late)
+
+    def _doubted(self, error: OSError) -> OSError:
+        error.doubt = self.doubt  # type: ignore[attr-defined]
+        return storagekit.errors.describe(error)
 
 
 def _early_answer(connection: Connection, error: OSError) -> Reply:

@@ -29,6 +29,9 @@ MiB = 1024 * 1024
 MIN_PART_SIZE = 5 * MiB
 MAX_PART_SIZE = 5 * 1024 * MiB
 
+# With pauses of up to 20 seconds that is half an hour.
+MOST_ATTEMPTS = 100
+
 ConditionalWrites: TypeAlias = Literal["trust", "race"] | None
 """What to do where the server is not known to decide conditional writes atomically. None: refuse them."""
 
@@ -45,6 +48,7 @@ KNOWN_OPTIONS = (
     Option("ca_bundle", "the file of certificates to trust, in PEM format"),
     Option("connect_timeout", "seconds to wait for a connection (5)"),
     Option("read_timeout", "seconds to wait for the next bytes of an answer (60)"),
+    Option("max_attempts", "how often a request is tried before its failure is raised, the first time included (3)"),
     Option(
         "transport", "'wire': speak to the server without boto3, or fail; 'boto3': through boto3. The best if not given"
     ),
@@ -89,6 +93,7 @@ class Connection:
     # A dead endpoint is to fail in seconds; a reply may be slow where the server works hard (a long Complete).
     connect_timeout: float = 5.0
     read_timeout: float = 60.0
+    max_attempts: int | None = None
     transport: str | None = None
     sse_customer_key: str | None = None
     request_payer: str | None = None
@@ -158,6 +163,10 @@ def _checked(name: str, value: object, location: Location) -> object:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise errors.invalid(location, f"the option {name} must be a number of seconds above 0")
         return float(value)
+    if name == "max_attempts":
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_ATTEMPTS:
+            raise errors.invalid(location, f"the option max_attempts must be from 1 to {MOST_ATTEMPTS}")
+        return value
     if name == "part_size":
         if isinstance(value, bool) or not isinstance(value, int) or not MIN_PART_SIZE <= value <= MAX_PART_SIZE:
             raise errors.invalid(

@@ -177,6 +177,7 @@ def plain_route(connection: Connection, bucket: str, environ: Mapping[str, str] 
         None if credentials is None else lambda: credentials,
         Trust(connection.verify, bundle),
         checksums=is_amazon(endpoint),
+        attempts=connection.max_attempts or TOTAL_ATTEMPTS,
     )
 
 

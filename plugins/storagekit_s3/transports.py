@@ -16,9 +16,10 @@ import storagekit.errors
 from storagekit.location import Location
 from storagekit_s3 import errors
 from storagekit_s3.api import Api
-from storagekit_s3.connections import Pool
 from storagekit_s3.exchanges import Caller, Way
 from storagekit_s3.options import Connection
+from storagekit_s3.pools import Pool
+from storagekit_s3.retrying import Retrying
 from storagekit_s3.routes import Reason, Route, address_of, plain_route
 from storagekit_s3.wire import WireApi
 
@@ -33,6 +34,7 @@ class Transports:
         self._lock = threading.Lock()
         self._apis: dict[str, Api] = {}
         self._boto_api: Api | None = None
+        self._retrying = Retrying()
         self._pools: dict[tuple[str, int], Pool] = {}
 
     def api(self, location: Location) -> Api:
@@ -51,7 +53,9 @@ class Transports:
             return self._boto(location)
         found = self._route(location, None)
         if isinstance(found, Route):
-            return WireApi(Caller(self._finder(location), self._way(found)), lambda: self._boto(location))
+            return WireApi(
+                Caller(self._finder(location), self._way(found), self._retrying), lambda: self._boto(location)
+            )
         if wanted == "wire":
             raise storagekit.errors.unsupported(location, f"the option transport excludes boto3, and {found}")
         return self._boto(location)
@@ -61,7 +65,7 @@ class Transports:
         if api is None:
             from storagekit_s3.boto import connect
 
-            api = self._boto_api = connect(self._connection, location)
+            api = self._boto_api = connect(self._connection, location, self._retrying)
         return api
 
     def _finder(self, location: Location) -> Callable[[str | None], Way]:
