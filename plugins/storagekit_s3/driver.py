@@ -23,6 +23,7 @@ from storagekit_s3.conditions import learn_profile
 from storagekit_s3.media import media_type
 from storagekit_s3.options import KNOWN_OPTIONS, Connection, S3Options
 from storagekit_s3.options import parse as parse_options
+from storagekit_s3.refusals import explain
 from storagekit_s3.servers import Profile
 from storagekit_s3.stats import stat_of
 
@@ -108,10 +109,13 @@ class S3Driver:
     @hookimpl
     def stat(self, location: Location, options: Options) -> Stat:
         api, parsed = self._open(location, options)
-        if location.path:
-            return stat_of(location, api.head(location, version_id=parsed.version_id))
-        if location.container:
-            api.head_bucket(location)
+        try:
+            if location.path:
+                return stat_of(location, api.head(location, version_id=parsed.version_id))
+            if location.container:
+                api.head_bucket(location)
+        except OSError as refusal:
+            raise explain(api, location, refusal, parsed.version_id) from refusal.__cause__
         return Stat(location, "directory")
 
     @hookimpl

@@ -18,6 +18,7 @@ Choices that are not obvious:
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
@@ -44,7 +45,7 @@ __all__ = [
 
 # Which permission an operation needs, for the hint in a PermissionError.
 _PERMISSIONS = {
-    "GetObject": "s3:GetObject",
+    "GetObject": "s3:GetObject (without s3:ListBucket S3 refuses keys that do not exist, too)",
     "HeadObject": "s3:GetObject",
     "HeadBucket": "s3:ListBucket",
     "PutObject": "s3:PutObject",
@@ -237,17 +238,31 @@ def _reply_error(operation: str, location: Location, code: str, status: int, mes
         return errors.os_error(errno.ECANCELED, location, "The upload is gone: it was completed or aborted elsewhere")
     if code in _NOT_FOUND or status == 404:
         return errors.not_found(location)
-    if status in (401, 403):
-        hint = (
-            f"the credentials must be right and allow {_PERMISSIONS[operation]}" if operation in _PERMISSIONS else None
-        )
-        return errors.os_error(errno.EACCES, location, f"Permission denied ({code})", hint=hint)
+    if status in (401, 403) or code.startswith("KMS."):
+        return errors.os_error(errno.EACCES, location, f"Permission denied ({code})", hint=_grant(operation, said))
     if code == "400":
         hint = "a reply to HEAD says no more; an expired token or a wrong region are the usual reasons"
         return errors.os_error(errno.EIO, location, f"{operation} was refused with status 400", hint=hint)
     if code in _INVALID or status == 416:
         return errors.invalid(location, f"{operation} was refused ({said})")
     return errors.os_error(errno.EIO, location, f"{operation} failed with status {status} ({said})")
+
+
+# How Amazon names the action that a policy does not allow.
+_ACTION = re.compile(r"not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z0-9*]+)")
+
+
+def _grant(operation: str, said: str) -> str | None:
+    """What to do about a refusal, of which the store has *said* something."""
+    if "requester pays" in said.lower():
+        return "the owner of this bucket does not pay for requests: the option request_payer='requester' says you do"
+    if named := _ACTION.search(said):
+        return f"grant {named[1]}"
+    if said.startswith("KMS."):
+        return f"the key that the object is encrypted with cannot be used ({said}); grant kms:Decrypt on it"
+    if operation not in _PERMISSIONS:
+        return None
+    return f"the credentials must be right and allow {_PERMISSIONS[operation]}"
 
 
 def check_deleted(status: int, location: Location) -> None:

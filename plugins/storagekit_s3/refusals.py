@@ -1,0 +1,66 @@
+"""Refusals: why a HEAD was refused, which its answer cannot say because it has no body.
+
+"403" to a HEAD may be a missing permission, an expired token, a wrong secret, a bucket whose owner does not pay, or a
+key that does not exist, asked for by somebody who may not list: S3 hides from those which keys there are. So the same
+is asked once more in ways whose answers have words: a GET of the first byte; and where that only says that access is
+denied, a listing, which tells what exactly has to be granted. This costs requests only where something was refused, and
+never makes an error of what is none: where the other ways are open, the first refusal stands.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from storagekit import errors
+from storagekit.location import Location
+from storagekit_s3.api import Api
+from storagekit_s3.errors import status_of, store_code_of
+
+__all__ = ["explain"]
+
+_SILENT = {400, 401, 403}
+
+
+def explain(api: Api, location: Location, refusal: OSError, version_id: str | None = None) -> OSError:
+    """The error that says why a HEAD of *location* was refused; *refusal* itself where no other way says more."""
+    status = status_of(refusal)
+    if status not in _SILENT or store_code_of(refusal) != str(status):
+        return refusal
+    if not location.path:
+        return _failure_of_listing(api, location) or refusal
+    told = _failure_of_get(api, location, version_id)
+    if told is None:
+        return refusal
+    if store_code_of(told) != "AccessDenied" or version_id is not None or "; grant " in str(told.strerror):
+        return told
+    hidden = _failure_of_listing(api, location)
+    if hidden is None or status_of(hidden) != 403:
+        return told
+    text = "Permission denied (AccessDenied)"
+    hint = (
+        "the object may be there, and s3:GetObject is not allowed; or it may be missing, "
+        "which S3 tells only to those who are allowed s3:ListBucket"
+    )
+    unknown = errors.os_error(errno.EACCES, location, text, hint=hint)
+    errors.describe(unknown, store_code="AccessDenied", status=403, request_id=getattr(told, "request_id", None))
+    unknown.__cause__ = told.__cause__
+    return unknown
+
+
+def _failure_of_get(api: Api, location: Location, version_id: str | None) -> OSError | None:
+    """Why the first byte cannot be read; None where it can, or where there is none."""
+    try:
+        api.get(location, 0, 1, version_id=version_id).body.close()
+    except OSError as error:
+        return None if status_of(error) in (None, 404, 416) else error
+    return None
+
+
+def _failure_of_listing(api: Api, location: Location) -> OSError | None:
+    """Why the bucket cannot be listed; None where it can."""
+    bucket = Location(location.scheme, location.container, "")
+    try:
+        api.list_page(bucket, location.path, delimited=False, limit=1, start_after="", token=None)
+    except OSError as error:
+        return None if status_of(error) is None else error
+    return None
