@@ -12,12 +12,16 @@ for settings of your own. Importing this does no I/O and loads no driver.
 
 from __future__ import annotations
 
+import logging
+
 from storagekit.blocks import CacheInfo
 from storagekit.driver import Stat, Traits, Upload
 from storagekit.errors import InvalidArgumentError, ObjectChangedError, OutcomeUnknownError
 from storagekit.reading import BufferedReader
 from storagekit.settings import Settings
+from storagekit.stats import StorageStats
 from storagekit.storage import Storage, default
+from storagekit.tracing import Trace
 from storagekit.version import __version__
 from storagekit.writing import BinaryEditor, BinaryWriter, TextWriter
 
@@ -32,7 +36,9 @@ __all__ = [
     "Settings",
     "Stat",
     "Storage",
+    "StorageStats",
     "TextWriter",
+    "Trace",
     "Traits",
     "Upload",
     "__version__",
@@ -62,11 +68,15 @@ __all__ = [
     "scandir",
     "stat",
     "touch",
+    "trace",
     "unlink",
     "uploads",
     "walk",
     "write_many",
 ]
+
+# Quiet until the program sets logging up: without any handler Python itself would print warnings.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 open = default.open
 read_many = default.read_many
@@ -102,4 +112,5 @@ touch = default.touch
 join = default.join
 presign = default.presign
 uploads = default.uploads
+trace = Trace
 abort_upload = default.abort_upload

@@ -7,7 +7,7 @@ microsecond and happens a few times per opened file; no byte passes through here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -215,6 +215,11 @@ class Backend:
         """How this location is reached, in lines for a person."""
         lines: Sequence[str] | None = self._ask("diagnose", location, options, location=location)
         return self._answer(lines, "diagnose", location)
+
+    def counts(self) -> Mapping[str, int]:
+        """What the driver has counted."""
+        counts: Mapping[str, int] = self._hooks.counts() or {}
+        return counts
 
     def reset_after_fork(self) -> None:
         """In a forked child, before anything else."""

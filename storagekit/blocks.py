@@ -45,6 +45,7 @@ from storagekit.pace import Pace
 from storagekit.segments import LARGEST_SEGMENT, ReadyBlocks, Segment
 from storagekit.settings import BLOCK_SIZE
 from storagekit.sharing import Scans
+from storagekit.tracing import Request, note, tracing
 from storagekit.transfers import GRACE_SECONDS, Job, Reaper, Transfers
 
 __all__ = ["BlockCache", "CacheInfo", "Source"]
@@ -202,6 +203,9 @@ class BlockCache:
                     self._counts["misses" if stalled else "hits"] += min(stop, run[-1].stop) - first
                     if passing and source.size > self._budget:
                         self._ready.leave_behind(source.key, first - STEP_BACK)
+                    if not stalled and tracing():
+                        size = source.span(first, min(stop, run[-1].stop) - first)
+                        note(Request("cache", "", source.url, received=size, attempts=0))
                     return run, stalled
                 if not stalled:
                     self._counts["stalls"] += 1

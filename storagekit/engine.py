@@ -37,6 +37,7 @@ from storagekit.location import scheme_of
 from storagekit.registry import Registry
 from storagekit.room import Room
 from storagekit.settings import Settings
+from storagekit.stats import StorageStats
 from storagekit.transfers import Reaper, Transfers
 
 __all__ = ["AnyPath", "BytesPath", "Engine", "StrPath"]
@@ -99,6 +100,23 @@ class Engine:
         1048576
         """
         return self._cache.info()
+
+    def stats(self) -> StorageStats:
+        """What this Storage has done and holds at this moment; no request is made for it.
+
+        >>> import storagekit
+        >>> with storagekit.Storage() as storage:
+        ...     storage.touch("memory://box/key")
+        ...     storage.stats().writers, list(storage.stats().drivers)
+        (0, ['memory'])
+        """
+        return StorageStats(
+            cache=self._cache.info(),
+            threads=self._transfers.threads,
+            writers=self._reaper.unfinished,
+            bytes_on_their_way=self._streams.room.taken,
+            drivers={backend.scheme: backend.counts() for backend in self._registry.loaded()},
+        )
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         for prefix, options in self.settings.options.items():

@@ -8,7 +8,7 @@ need streams and threads, and ``changes`` does them.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from storagekit.driver import Matches, ObjectWriter, Option, Options, Stat, Traits, Upload
@@ -98,6 +98,10 @@ class Fallbacks:
     @hookimpl(trylast=True)
     def presign(self, location: Location) -> str:
         raise self._refuse("presign URLs", location)
+
+    @hookimpl(trylast=True)
+    def counts(self) -> Mapping[str, int]:
+        return {}
 
     @hookimpl(trylast=True)
     def diagnose(self, location: Location) -> Sequence[str]:

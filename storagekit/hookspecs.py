@@ -28,7 +28,7 @@ The contract, for every hook:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Literal
 
 import pluggy
@@ -162,6 +162,14 @@ class DriverHooks:
     @hookspec(firstresult=True)
     def diagnose(self, location: Location, options: Options) -> Sequence[str] | None:
         """Lines for a person about how this location is reached: endpoint, region, server, whose credentials."""
+
+    @hookspec(firstresult=True)
+    def counts(self) -> Mapping[str, int] | None:
+        """What was counted since the driver was made, for ``Storage.stats``: ``requests``, ``retries``, ``errors``,
+        ``bytes_sent``, ``bytes_received`` where there are such things, and what else is worth counting.
+
+        What was a request is to be told to ``tracing.note`` as well, for ``storagekit.trace``.
+        """
 
     @hookspec
     def reset_after_fork(self) -> None:

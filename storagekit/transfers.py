@@ -214,6 +214,11 @@ class Reaper:
         self._unfinished.add(unfinished)
         self._start()
 
+    @property
+    def unfinished(self) -> int:
+        """How many writers are neither published nor given up to their end."""
+        return len(self._unfinished)
+
     def forget(self, unfinished: Abandonable) -> None:
         """It was finished or given up."""
         self._unfinished.discard(unfinished)

@@ -280,7 +280,7 @@ class FakeApi:
         self.calls.append("close")
 
     def driver(self) -> S3Driver:
-        return S3Driver(lambda connection: self)
+        return S3Driver(lambda connection, ledger: self)
 
     def _enter(self, operation: str) -> None:
         self.calls.append(operation)

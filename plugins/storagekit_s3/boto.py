@@ -37,6 +37,7 @@ from storagekit_s3.api import (
 )
 from storagekit_s3.boto_calls import BotoSession, in_time
 from storagekit_s3.boto_client import make_client
+from storagekit_s3.ledger import Ledger, Line
 from storagekit_s3.options import Connection
 from storagekit_s3.replies import (
     bare_etag,
@@ -68,14 +69,32 @@ _NAMES = {
     "acl": "ACL",
 }
 
+# The methods of the operations; what is not here is a PUT.
+_METHODS = {
+    "GetObject": "GET",
+    "HeadObject": "HEAD",
+    "HeadBucket": "HEAD",
+    "GetObjectTagging": "GET",
+    "CreateMultipartUpload": "POST",
+    "CompleteMultipartUpload": "POST",
+    "AbortMultipartUpload": "DELETE",
+    "DeleteObject": "DELETE",
+    "DeleteObjects": "POST",
+    "ListObjectsV2": "GET",
+    "ListBuckets": "GET",
+    "ListMultipartUploads": "GET",
+}
+
 # What is left of a body is read to keep its connection where that costs less than a new one: about what
 # a socket's buffer holds already.
 DRAIN_BYTES = 64 * 1024
 
 
-def connect(connection: Connection, location: Location, retrying: Retrying | None = None) -> Api:
+def connect(
+    connection: Connection, location: Location, retrying: Retrying | None = None, ledger: Ledger | None = None
+) -> Api:
     """The port for *connection*; *location* is what an error is about."""
-    api = BotoApi(lambda: make_client(connection), retrying)
+    api = BotoApi(lambda: make_client(connection), retrying, ledger)
     api.session(location)
     return api
 
@@ -83,8 +102,9 @@ def connect(connection: Connection, location: Location, retrying: Retrying | Non
 class BotoApi:
     """``Api`` over one boto3 client per process."""
 
-    def __init__(self, make: Callable[[], Any], retrying: Retrying | None = None) -> None:
+    def __init__(self, make: Callable[[], Any], retrying: Retrying | None = None, ledger: Ledger | None = None) -> None:
         self._make = make
+        self._ledger = ledger or Ledger()
         self._retrying = retrying or Retrying()
         # By process id. The parent's stays here in a child, unused: ending it would touch the sockets that both have.
         # There is no lock, because a child would inherit it as it was, perhaps held by a thread that it does not have.
@@ -120,7 +140,7 @@ class BotoApi:
             VersionId=version_id,
         )
         patience = self.session(location).client.meta.config.read_timeout
-        body = _Body(reply["Body"], location, reply.get("ContentLength"), patience)
+        body = _Body(reply["Body"], location, reply.get("ContentLength"), patience, reply["line"])
         length = reply.get("ContentLength") or 0
         # Some servers answer a range with status 200: the header counts, not the status.
         span = content_range(reply.get("ContentRange"))
@@ -349,16 +369,21 @@ class BotoApi:
     def _ask(self, operation: str, method: str, location: Location, parameters: dict[str, Any]) -> dict[str, Any]:
         session = self.session(location)
         session.call.begin(operation, location)
-        begun = time.monotonic()
+        line = self._ledger.begin(operation, _METHODS.get(operation, "PUT"), location.url, _sent(parameters))
         try:
             reply = getattr(session.client, method)(**parameters)
         except Exception as error:
             mapped = self._mapped(error, operation, location, session.call.doubt)
-            storagekit.errors.tried(mapped, session.call.attempts, time.monotonic() - begun)
+            line.fail(storagekit.errors.tried(mapped, session.call.attempts, time.monotonic() - line.begun))
             if not errors.is_bad_header(error):
                 raise mapped from error
         else:
             self._learn(reply)
+            line.attempts = session.call.attempts
+            if operation == "GetObject":
+                return {**reply, "line": line}  # to be closed with the body
+            line.received = int(reply["ResponseMetadata"].get("HTTPHeaders", {}).get("content-length", 0))
+            line.close()
             return dict(reply)
         # Here the client's own exception is out of the way: it quotes the header, which may be a session token.
         raise mapped
@@ -400,8 +425,9 @@ class _Body:
     urllib3 to save it was measured and gains little while the request itself goes through botocore.
     """
 
-    def __init__(self, stream: Any, location: Location, length: int | None, read_timeout: float) -> None:
+    def __init__(self, stream: Any, location: Location, length: int | None, read_timeout: float, line: Line) -> None:
         self._stream = stream
+        self._line = line
         self._read_timeout = read_timeout
         self._location = location
         self._left = length
@@ -419,6 +445,7 @@ class _Body:
         except Exception as error:
             self._ended, self._left = True, None
             raise errors.client_error(error, "GetObject", self._location) from error
+        self._line.received += count
         if self._left is not None:
             self._left -= count
         self._ended = count == 0 or self._left == 0
@@ -436,6 +463,7 @@ class _Body:
         self._hurried = left is not None
 
     def close(self) -> None:
+        self._line.close()
         if self._stream is None:
             return
         if self._process != os.getpid():
@@ -449,6 +477,12 @@ class _Body:
         except Exception:
             pass  # the connection is broken, and given up: there is nobody to tell
         self._stream = None
+
+
+def _sent(parameters: Mapping[str, Any]) -> int:
+    """The bytes of a request's body, where that is an object's."""
+    body = parameters.get("Body")
+    return len(body) if isinstance(body, bytes | bytearray) else 0
 
 
 def _key(location: Location) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -20,6 +20,7 @@ from storagekit_s3 import copying, deleting, editing, listing, reading, writing
 from storagekit_s3.api import Api
 from storagekit_s3.clients import Client, Clients
 from storagekit_s3.conditions import learn_profile
+from storagekit_s3.ledger import Ledger
 from storagekit_s3.media import media_type
 from storagekit_s3.options import KNOWN_OPTIONS, Connection, S3Options
 from storagekit_s3.options import parse as parse_options
@@ -39,17 +40,18 @@ MAX_PRESIGN_SECONDS = 7 * 24 * 3600
 DIRECTORY_BUCKET = "--x-s3"
 
 
-def _connect(connection: Connection) -> Client:
+def _connect(connection: Connection, ledger: Ledger) -> Client:
     from storagekit_s3.transports import Transports  # with the modules of HTTP, which a program may never need
 
-    return Transports(connection)
+    return Transports(connection, ledger)
 
 
 class S3Driver:
     """Amazon S3, and the servers that speak its protocol."""
 
-    def __init__(self, connect: Callable[[Connection], Client] = _connect) -> None:
-        self._clients = Clients(connect)
+    def __init__(self, connect: Callable[[Connection, Ledger], Client] = _connect) -> None:
+        self._ledger = Ledger()
+        self._clients = Clients(lambda connection: connect(connection, self._ledger))
 
     @hookimpl
     def known_options(self) -> Sequence[Option]:
@@ -169,6 +171,10 @@ class S3Driver:
                 location, f"a signed URL is valid for 1 to {MAX_PRESIGN_SECONDS} seconds, not {expires}"
             )
         return api.presign(location, method, expires, version_id=parsed.version_id)
+
+    @hookimpl
+    def counts(self) -> Mapping[str, int]:
+        return self._ledger.counts()
 
     @hookimpl
     def reset_after_fork(self) -> None:

@@ -38,6 +38,7 @@ from storagekit_s3.connections import (
     read_all,
 )
 from storagekit_s3.documents import Document, DocumentError, read
+from storagekit_s3.ledger import Ledger, Line
 from storagekit_s3.pools import Pool
 from storagekit_s3.processes import generation
 from storagekit_s3.replies import foreign, header_time
@@ -99,10 +100,17 @@ class Way:
 class Caller:
     """Makes requests about one bucket; many threads share it."""
 
-    def __init__(self, find: Callable[[str | None], Way], way: Way, retrying: Retrying) -> None:
+    def __init__(
+        self,
+        find: Callable[[str | None], Way],
+        way: Way,
+        retrying: Retrying | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         """*find* gives a way to the bucket, in the region that it is given if that is not None."""
         self._find = find
-        self.retrying = retrying
+        self.retrying = retrying or Retrying()
+        self.ledger = ledger or Ledger()
         self._ways: dict[int, Way] = {generation(): way}
         self.skew = 0.0
         """Seconds by which the server's clock is ahead of ours."""
@@ -117,9 +125,10 @@ class Caller:
         """The bucket was found to be in *region*."""
         self._ways[generation()] = self._find(region)
 
-    def open(self, request: Request) -> Reply:
-        """The answer to a request, its body not yet read."""
-        return Exchange(self, request).run()
+    def open(self, request: Request) -> tuple[Reply, Line]:
+        """The answer to a request, its body not yet read; and its line in the ledger, to be closed with the body."""
+        exchange = Exchange(self, request)
+        return exchange.run(), exchange.line
 
     def call(self, request: Request) -> tuple[Reply, Document]:
         """The answer to a request, with the document in its body; an empty one where there is none."""
@@ -145,14 +154,14 @@ class Caller:
 class Exchange:
     """One request on its way to an answer."""
 
-    __slots__ = ("_attempt", "_begun", "_caller", "_mended", "_request", "_whole", "data", "doubt")
+    __slots__ = ("_attempt", "_caller", "_mended", "_request", "_whole", "data", "doubt", "line")
 
     def __init__(self, caller: Caller, request: Request, *, whole: bool = False) -> None:
         self._caller = caller
         self._request = request
         self._whole = whole
         self._attempt = 1
-        self._begun = time.monotonic()
+        self.line = caller.ledger.begin(request.operation, request.method, request.location.url, len(request.body))
         self.doubt: errors.Doubt = None
         """What is not known of a change, after all attempts so far."""
         self._mended: set[str] = set()
@@ -161,6 +170,18 @@ class Exchange:
 
     def run(self) -> Reply:
         """Try until there is an answer; raise what ``errors`` makes of a failure."""
+        try:
+            reply = self._answer()
+        except OSError as error:
+            self.line.fail(storagekit.errors.tried(error, self._attempt, time.monotonic() - self.line.begun))
+            raise
+        self.line.attempts = self._attempt
+        if self._whole:
+            self.line.received = len(self.data)
+            self.line.close()
+        return reply
+
+    def _answer(self) -> Reply:
         request = self._request
         while True:
             way = self._caller.way
@@ -184,7 +205,7 @@ class Exchange:
                 # What is no header may be a secret, and is not to be seen in a cause either.
                 error.__cause__ = None if errors.is_bad_header(wrong) else wrong
             if error is not None:
-                raise storagekit.errors.tried(error, self._attempt, time.monotonic() - self._begun)
+                raise error
 
     def _once(self, way: Way) -> Reply:
         """Send the request, and read the head of the answer."""

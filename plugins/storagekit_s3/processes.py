@@ -8,8 +8,9 @@ of them for every request show. ``generation()`` is a number that ``os.fork`` ma
 from __future__ import annotations
 
 import os
+import threading
 
-__all__ = ["generation"]
+__all__ = ["ProcessLock", "generation"]
 
 _generation = 0
 
@@ -25,3 +26,15 @@ def _begin() -> None:
 
 
 os.register_at_fork(after_in_child=_begin)
+
+
+class ProcessLock:
+    """A lock per process: what a thread of the parent holds at a fork, nobody in the child would ever give back."""
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.Lock] = {generation(): threading.Lock()}
+
+    def __call__(self) -> threading.Lock:
+        """This process's, to be taken in a ``with`` block."""
+        lock = self._locks.get(generation())
+        return lock if lock is not None else self._locks.setdefault(generation(), threading.Lock())

@@ -17,11 +17,11 @@ The first retry is told as a warning, for it may explain why a program is slow; 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 
 from storagekit import deadlines
 from storagekit.location import Location
+from storagekit_s3.processes import ProcessLock
 
 __all__ = ["BUSY_CODES", "BUSY_STATUS", "Retrying"]
 
@@ -60,7 +60,7 @@ class Retrying:
     """What the requests of one client know of each other's failures. Safe to use from many threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._distance = 0.0
         self._next = 0.0
         self._complained = float("-inf")
@@ -75,7 +75,7 @@ class Retrying:
         """Wait until it is this request's turn."""
         if not self._distance:
             return
-        with self._lock:
+        with self._lock():
             now = time.monotonic()
             turn = max(now, self._next)
             self._next = turn + self._distance
@@ -85,7 +85,7 @@ class Retrying:
         """Note an answer of the store, and whether it was a complaint."""
         if not busy and not self._distance:
             return
-        with self._lock:
+        with self._lock():
             if busy:
                 now = time.monotonic()
                 if now - self._complained >= BURST:

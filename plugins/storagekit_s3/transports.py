@@ -17,6 +17,7 @@ from storagekit.location import Location
 from storagekit_s3 import errors
 from storagekit_s3.api import Api
 from storagekit_s3.exchanges import Caller, Way
+from storagekit_s3.ledger import Ledger
 from storagekit_s3.options import Connection
 from storagekit_s3.pools import Pool
 from storagekit_s3.retrying import Retrying
@@ -29,8 +30,9 @@ __all__ = ["Transports"]
 class Transports:
     """What serves the requests with one set of connection options: one port per bucket, one pool per address."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, ledger: Ledger | None = None) -> None:
         self._connection = connection
+        self._ledger = ledger or Ledger()
         self._lock = threading.Lock()
         self._apis: dict[str, Api] = {}
         self._boto_api: Api | None = None
@@ -53,9 +55,8 @@ class Transports:
             return self._boto(location)
         found = self._route(location, None)
         if isinstance(found, Route):
-            return WireApi(
-                Caller(self._finder(location), self._way(found), self._retrying), lambda: self._boto(location)
-            )
+            caller = Caller(self._finder(location), self._way(found), self._retrying, self._ledger)
+            return WireApi(caller, lambda: self._boto(location))
         if wanted == "wire":
             raise storagekit.errors.unsupported(location, f"the option transport excludes boto3, and {found}")
         return self._boto(location)
@@ -65,7 +66,7 @@ class Transports:
         if api is None:
             from storagekit_s3.boto import connect
 
-            api = self._boto_api = connect(self._connection, location, self._retrying)
+            api = self._boto_api = connect(self._connection, location, self._retrying, self._ledger)
         return api
 
     def _finder(self, location: Location) -> Callable[[str | None], Way]:

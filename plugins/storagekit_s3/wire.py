@@ -39,6 +39,7 @@ from storagekit_s3.api import (
 from storagekit_s3.connections import Reply
 from storagekit_s3.documents import Document, DocumentError
 from storagekit_s3.exchanges import Caller, Request
+from storagekit_s3.ledger import Line
 from storagekit_s3.pages import listed_time, read_page
 from storagekit_s3.replies import (
     bare_etag,
@@ -94,8 +95,8 @@ class WireApi:
         headers = {"range": f"bytes={start}-{stop - 1}"}
         if etag is not None:
             headers["if-match"] = _sent(etag)
-        reply = self._caller.open(_request("GetObject", "GET", location, _version(version_id), headers))
-        body = _Body(reply, location)
+        reply, line = self._caller.open(_request("GetObject", "GET", location, _version(version_id), headers))
+        body = _Body(reply, location, line)
         try:
             length = _length(reply)
             # Some servers answer a range with status 200: the header counts, not the status.
@@ -264,10 +265,11 @@ _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 class _Body:
     """The body of a GetObject reply, its errors mapped."""
 
-    __slots__ = ("_location", "_reply")
+    __slots__ = ("_line", "_location", "_reply")
 
-    def __init__(self, reply: Reply, location: Location) -> None:
+    def __init__(self, reply: Reply, location: Location, line: Line) -> None:
         self._reply = reply
+        self._line = line
         self._location = location
 
     def readinto(self, view: memoryview, /) -> int:
@@ -275,12 +277,15 @@ class _Body:
             text = "The connection was that of another process, before it forked"
             raise storagekit.errors.describe(storagekit.errors.os_error(errno.ECONNRESET, self._location, text))
         try:
-            return self._reply.readinto(view)
+            count = self._reply.readinto(view)
+            self._line.received += count
+            return count
         except Exception as error:
             raise errors.client_error(error, "GetObject", self._location) from error
 
     def close(self) -> None:
         self._reply.close()
+        self._line.close()
 
 
 # ---------------------------------------------------------------- what goes out
