@@ -266,6 +266,11 @@ class Access:
 
     # -- the end ------------------------------------------------------------------------------------------
 
+    def forget(self) -> None:
+        """Keep nothing of the object's bytes: they are wrong."""
+        self._end_stream()
+        self._cache.forget(self._source)
+
     def close(self, later: Callable[[Callable[[], None]], None] | None = None) -> None:
         """Let go of blocks and connections; what does I/O is handed to *later*, if that is given (in a finalizer)."""
         self._cache.release(self._source)

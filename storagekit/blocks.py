@@ -469,6 +469,11 @@ class BlockCache:
                 budget=self._budget,
             )
 
+    def forget(self, source: Source) -> None:
+        """Forget every ready block of one object."""
+        with self.lock:
+            self._ready.drop(source.key, -(-source.size // BLOCK_SIZE))
+
     def clear(self) -> None:
         """Forget every ready block."""
         with self.lock:

@@ -42,6 +42,7 @@ from storagekit.driver import RangeBody, RangeReader
 from storagekit.errors import invalid, os_error
 from storagekit.files import Streams
 from storagekit.reading import ReadStream
+from storagekit.verifying import verifier
 
 __all__ = ["IN_FLIGHT", "check_arguments", "read_many"]
 
@@ -309,6 +310,8 @@ def _read_object(resource: Resource, streams: Streams, over: Callable[[], bool])
     try:
         size = reader.stat.size
         if size == len(reader.head):
+            if (check := verifier(reader.checksum, size)) is not None:
+                check.take(0, reader.head, str(resource.location))
             return reader.head
         if size is not None and size > HEAD:
             yield size
@@ -337,6 +340,7 @@ class _UntilOver(RangeReader):
     def __init__(self, reader: RangeReader, over: Callable[[], bool]) -> None:
         self.stat = reader.stat
         self.cache_key = reader.cache_key
+        self.checksum = reader.checksum
         self.head, reader.head = reader.head, b""  # it is to be held once, and let go of soon
         self._reader = reader
         self._over = over

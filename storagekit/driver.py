@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Literal, TypeAlias
 
+from storagekit.checksums import Checksum
 from storagekit.errors import changed, exists, unsupported
 from storagekit.location import Location
 
@@ -250,6 +251,10 @@ class RangeReader(ABC):
     cache_key: Hashable | None = None
     """Equal for two readers only if they read the same bytes: endpoint, container, key and a strong
     identity. None: blocks are not shared beyond this reader (for stores that the kernel caches)."""
+
+    checksum: Checksum | None = None
+    """What the store keeps of the bytes of the whole object, where opening brought that along. A handle that reads all
+    of it compares."""
 
     @abstractmethod
     def open_range(self, start: int, stop: int, /) -> RangeBody:

@@ -183,6 +183,7 @@ class _MeteredReader(RangeReader):
         self._scheme = inner.stat.location.scheme
         self.stat = inner.stat
         self.cache_key = inner.cache_key
+        self.checksum = inner.checksum
         self.head, inner.head = inner.head, b""
         if self.head:
             meter.add(Sample(self._scheme, "head", 0.0, read=len(self.head)))

@@ -29,6 +29,7 @@ from storagekit.flights import Source
 from storagekit.ranges import Span, check_position, check_ranges, sought
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Reaper
+from storagekit.verifying import verifier
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -66,6 +67,7 @@ class ReadStream(io.RawIOBase):
         self._position = 0
         self._buffered = buffered
         self._timeout = timeout
+        self._verifier = verifier(reader.checksum, size)
         self._reaper = reaper
         self._collected = False
         source = Source(reader, size)
@@ -117,6 +119,8 @@ class ReadStream(io.RawIOBase):
             return 0
         with within(self._timeout):
             self._access.read_into(start, stop, view)
+        if self._verifier is not None:
+            self._verify(start, view[: stop - start])
         self._position = stop
         return stop - start
 
@@ -128,8 +132,20 @@ class ReadStream(io.RawIOBase):
         # The C buffer makes bytes of that size without filling them with zeros first, and has them filled in place.
         with within(self._timeout):
             whole = io.BufferedReader(_Rest(self._access, start, self._size), 1).read(self._size - start)
+        if self._verifier is not None:
+            self._verify(start, whole)
         self._position = self._size
         return whole
+
+    def _verify(self, start: int, data: memoryview | bytes) -> None:
+        """Hold what was read against the checksum of the whole; what is wrong is not kept for the next reader."""
+        if self._verifier is None:
+            return
+        try:
+            self._verifier.take(start, data, self.name)
+        except OSError:
+            self._access.forget()
+            raise
 
     # -- beyond io ----------------------------------------------------------------------------------------
 

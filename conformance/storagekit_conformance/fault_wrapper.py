@@ -214,6 +214,7 @@ class _FaultyReader(RangeReader):
         self._location = location
         self.stat = inner.stat
         self.cache_key = inner.cache_key
+        self.checksum = inner.checksum
         self.head = _disturbed_head(inner.head, fault)
         inner.head = b""
 

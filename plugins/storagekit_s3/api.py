@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from storagekit.checksums import Checksum
 from storagekit.driver import Condition
 from storagekit.location import Location
 
@@ -72,6 +73,8 @@ class Info:
     attributes: Attributes
     tag_count: int = 0
     """How many tags it has, where the server says so."""
+    checksum: Checksum | None = None
+    """The checksum of the whole object, where the server says that it is that."""
 
 
 class ByteStream(Protocol):

@@ -47,6 +47,7 @@ from storagekit_s3.replies import (
     quoted_etag,
     refuse_foreign,
     tag_count,
+    whole_checksum,
 )
 from storagekit_s3.retrying import Retrying
 from storagekit_s3.signing import encode_query
@@ -145,9 +146,9 @@ class BotoApi:
         # Some servers answer a range with status 200: the header counts, not the status.
         span = content_range(reply.get("ContentRange"))
         if span is None:
-            return RangeReply(_info(reply, length), 0, length, body)
+            return RangeReply(_info(reply, length, whole=True), 0, length, body)
         first, last, size = span
-        return RangeReply(_info(reply, size), first, last + 1, body)
+        return RangeReply(_info(reply, size, whole=first == 0 and size == last + 1), first, last + 1, body)
 
     def head(self, location: Location, *, version_id: str | None = None) -> Info:
         reply = self._call("HeadObject", "head_object", location, **_key(location), VersionId=version_id)
@@ -524,7 +525,8 @@ def _written(reply: Mapping[str, Any], *fields: str) -> Written:
     return Written(bare_etag(reply.get("ETag")), reply.get("VersionId"), by_store=by_store)
 
 
-def _info(reply: Mapping[str, Any], size: int | None) -> Info:
+def _info(reply: Mapping[str, Any], size: int | None, *, whole: bool = False) -> Info:
+    headers = reply["ResponseMetadata"]["HTTPHeaders"]
     attributes = Attributes(
         content_type=reply.get("ContentType"),
         cache_control=reply.get("CacheControl"),
@@ -546,5 +548,6 @@ def _info(reply: Mapping[str, Any], size: int | None) -> Info:
         reply.get("VersionId"),
         attributes,
         # Only the reply to a GET has it as a field of its own in every release of botocore.
-        tag_count(reply["ResponseMetadata"]["HTTPHeaders"]),
+        tag_count(headers),
+        whole_checksum(headers, whole=whole),
     )

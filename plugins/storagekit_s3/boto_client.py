@@ -7,8 +7,8 @@ the servers beyond Amazon need, unless the user's own configuration says otherwi
 * ``request_checksum_calculation="when_required"``: by default boto3 frames uploads over https in chunks with a
   checksum at the end, which older servers refuse, or even store as if the frames were data.
 
-Responses are never checked against a checksum (``when_required``): some servers send that of the whole object
-along with a range of it. TLS and the length and ETag comparisons of the driver guard the reads.
+Responses are never checked against a checksum by botocore (``when_required``): some servers send that of the whole
+object along with a range of it. What is read from start to end is held against it by the core.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
     client = session.client("s3", endpoint_url=connection.endpoint_url, verify=verify, config=Config(**settings))
     if connection.sse_customer_key is not None or connection.request_payer is not None:
         client.meta.events.register("provide-client-params.s3", _parameters_of_all(connection))
+    client.meta.events.register("before-sign.s3.GetObject", _ask_for_checksum)
     if custom:
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
     return client
@@ -111,6 +112,15 @@ def _parameters_of_all(connection: Connection) -> Callable[..., dict[str, Any]]:
         return {**{name: value for name, value in given.items() if name in members}, **params}
 
     return add
+
+
+def _ask_for_checksum(request: Any, **_: Any) -> None:
+    """Have the server tell the object's checksum, where the object is being opened.
+
+    As a parameter it would have botocore compare what it reads, too, and refuse ranges of what some servers answer.
+    """
+    if "If-Match" not in request.headers:
+        request.headers["x-amz-checksum-mode"] = "ENABLED"
 
 
 def _add_content_md5(request: Any, **_: Any) -> None:

@@ -13,13 +13,16 @@ Suffix ranges (``bytes=-100``) are never sent: servers disagree about them.
 from __future__ import annotations
 
 import errno
+import re
 
 from storagekit import errors
+from storagekit.checksums import Checksum
 from storagekit.driver import RangeBody, RangeReader
 from storagekit.location import Location
 from storagekit_s3.api import Api, ByteStream, Info, RangeReply
 from storagekit_s3.errors import status_of
 from storagekit_s3.options import S3Options
+from storagekit_s3.servers import profile_of
 from storagekit_s3.stats import stat_of
 
 __all__ = ["ObjectReader", "open_reader"]
@@ -78,6 +81,7 @@ class ObjectReader(RangeReader):
         self._strong = info.etag if info.etag is not None and not info.etag.startswith("W/") else None
         self.stat = stat_of(location, info)
         self.head = head
+        self.checksum = info.checksum or _md5(api, info, options)
         if self._strong is not None:
             key = ("s3", api.endpoint, location.container, location.path, self._strong)
             self.cache_key = key if self._version_id is None else (*key, self._version_id)
@@ -105,6 +109,21 @@ class ObjectReader(RangeReader):
         # A server that knows no ranges answers with everything, which begins with what is wanted if that is the start.
         if reply.start != start or reply.stop < stop or (reply.stop > stop and start != 0):
             raise _ignored_range(self._location, reply)
+
+
+# The ETag of an object that was stored whole, and neither encrypted with a key of KMS nor with the user's own.
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_NO_MD5 = ("aws:kms", "aws:kms:dsse")
+
+
+def _md5(api: Api, info: Info, options: S3Options) -> Checksum | None:
+    """The object's MD5, where the server is known to make ETags of it."""
+    if info.etag is None or not _MD5.fullmatch(info.etag) or options.connection.sse_customer_key is not None:
+        return None
+    if info.attributes.server_side_encryption in _NO_MD5:
+        return None
+    profile = profile_of(api.endpoint, api.server, options.server)
+    return Checksum("md5", bytes.fromhex(info.etag)) if profile is not None and profile.etag_md5 else None
 
 
 class _Body(RangeBody):

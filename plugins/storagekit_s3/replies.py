@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from storagekit import errors
+from storagekit.checksums import Checksum
 from storagekit.location import Location
 from storagekit_s3.errors import reply_error
 
@@ -20,6 +22,7 @@ __all__ = [
     "quoted_etag",
     "refuse_foreign",
     "tag_count",
+    "whole_checksum",
 ]
 
 
@@ -79,6 +82,33 @@ def batch_failures(
         status = _STATUS_OF_CODE.get(code, 400)
         failed.append((location, reply_error("DeleteObjects", location, code=code, status=status, message=message)))
     return failed
+
+
+# The checksums that S3 may keep, the cheapest to compute first
+# (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html).
+_CHECKSUMS = {"crc32": 4, "crc32c": 4, "crc64nvme": 8, "sha1": 20, "sha256": 32}
+_HEADER = "x-amz-checksum-"
+
+
+def whole_checksum(headers: Mapping[str, str], *, whole: bool) -> Checksum | None:
+    """The checksum of the whole object that a reply's *headers* name; None where they name none, or a part's.
+
+    S3 says of what it is: of the full object, or of the checksums of its parts. Servers that do not say are believed
+    where the reply is the *whole* object and that was not written in parts, as its ETag tells. Some give the checksum
+    of the object along with any range of it, and Amazon that of a part along with a range that is one.
+    """
+    kind = headers.get(_HEADER + "type", "").upper()
+    if kind not in ("", "FULL_OBJECT") or (not kind and (not whole or "-" in headers.get("etag", ""))):
+        return None
+    for algorithm, length in _CHECKSUMS.items():
+        if text := headers.get(_HEADER + algorithm):
+            try:
+                value = base64.b64decode(text, validate=True)
+            except ValueError:  # with the number of parts at its end
+                continue
+            if len(value) == length:
+                return Checksum(algorithm, value)
+    return None
 
 
 def tag_count(headers: Mapping[str, str]) -> int:

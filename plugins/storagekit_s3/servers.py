@@ -41,6 +41,8 @@ class Profile:
     """UploadPartCopy copies. (An implementation that ignores the source stores an empty part.)"""
     complete_etag: bool = False
     """The ETag that CompleteMultipartUpload answers with is the one that the object then has."""
+    etag_md5: bool = False
+    """The ETag of an object that was stored whole is the MD5 of its bytes, unless its encryption forbids that."""
     markers: bool = True
     """An empty object with a trailing slash keeps its name, and so marks an empty directory."""
     literal_keys: bool = True
@@ -66,6 +68,7 @@ _ALL = Profile(
     delete_matches=True,
     copy_source_condition=True,
     complete_etag=True,
+    etag_md5=True,
 )
 # What the best of the others were found to do. If-Match at the end of a multipart upload is ignored by moto,
 # and was not measured elsewhere.
@@ -79,13 +82,20 @@ PROFILES: dict[str, Profile] = {
         replace(_MOST, name="ceph-tentacle"),
         # Release 16 and, unmeasured and so taken for old, those between: Complete ignores If-None-Match, DELETE
         # ignores If-Match, and PUT with If-Match refuses even the current ETag in its quotes.
-        Profile("ceph", put_absent=True),
+        Profile("ceph", put_absent=True, etag_md5=True),
         # Swift refuses conditional writes with 501. Its DELETE decides If-Match, but of an object that was written in
         # parts it takes no ETag, not even the right one.
-        Profile("swift"),
+        Profile("swift", etag_md5=True),
         # rclone serve s3 keeps keys as file names. Its multipart ETag is another one than the object's,
         # and UploadPartCopy stores an empty part.
-        Profile("rclone", copy_part=False, markers=False, literal_keys=False, file_beside_directory=False),
+        Profile(
+            "rclone",
+            copy_part=False,
+            etag_md5=True,
+            markers=False,
+            literal_keys=False,
+            file_beside_directory=False,
+        ),
         # moto looks and then completes, and other requests come between: its If-None-Match at the end of a multipart
         # upload refuses what is there already, but of two uploads completed at one moment both may win. It is a
         # server for tests, so it is promised all the same: a refusal would leave the path of the others untested.

@@ -50,6 +50,7 @@ from storagekit_s3.replies import (
     quoted_etag,
     refuse_foreign,
     tag_count,
+    whole_checksum,
 )
 from storagekit_s3.signing import UNSIGNED_PAYLOAD, encode_path, encode_query, payload_hash
 
@@ -95,6 +96,8 @@ class WireApi:
         headers = {"range": f"bytes={start}-{stop - 1}"}
         if etag is not None:
             headers["if-match"] = _sent(etag)
+        else:  # the object is being opened: what is known of it is wanted too
+            headers["x-amz-checksum-mode"] = "ENABLED"
         reply, line = self._caller.open(_request("GetObject", "GET", location, _version(version_id), headers))
         body = _Body(reply, location, line)
         try:
@@ -102,9 +105,10 @@ class WireApi:
             # Some servers answer a range with status 200: the header counts, not the status.
             span = content_range(reply.headers.get("content-range"))
             if span is None:
-                return RangeReply(_info(reply, length), 0, length or 0, body)
+                return RangeReply(_info(reply, length, whole=True), 0, length or 0, body)
             first, last, size = span
-            return RangeReply(_info(reply, size), first, last + 1, body)
+            info = _info(reply, size, whole=first == 0 and size == last + 1)
+            return RangeReply(info, first, last + 1, body)
         except BaseException:
             body.close()
             raise
@@ -364,7 +368,7 @@ def _length(reply: Reply) -> int | None:
     return None if text is None else int(text)
 
 
-def _info(reply: Reply, size: int | None) -> Info:
+def _info(reply: Reply, size: int | None, *, whole: bool = False) -> Info:
     headers = reply.headers
     found: dict[str, Any] = {}
     metadata: dict[str, str] = {}
@@ -376,4 +380,5 @@ def _info(reply: Reply, size: int | None) -> Info:
     attributes = Attributes(**found, metadata=metadata)
     modified = header_time(headers.get("last-modified"))
     version = headers.get("x-amz-version-id")
-    return Info(size, bare_etag(headers.get("etag")), modified, version, attributes, tag_count(headers))
+    checksum = whole_checksum(headers, whole=whole)
+    return Info(size, bare_etag(headers.get("etag")), modified, version, attributes, tag_count(headers), checksum)
