@@ -37,6 +37,7 @@ __all__ = [
     "Upload",
     "__version__",
     "abort_upload",
+    "abort_uploads",
     "copy",
     "copyfile",
     "exists",
@@ -103,3 +104,4 @@ join = default.join
 presign = default.presign
 uploads = default.uploads
 abort_upload = default.abort_upload
+abort_uploads = default.abort_uploads

@@ -697,6 +697,18 @@ def test_the_identity_changes_with_the_content(tmp_path: Path) -> None:
     assert len({put(tmp_path / "f", b"one").identity, put(tmp_path / "f", b"two").identity}) == 2
 
 
+def test_a_rewrite_is_another_version_whatever_the_clock_says(driver: LocalDriver, tmp_path: Path) -> None:
+    before = put(tmp_path / "f", b"old")
+    put(tmp_path / "f", b"new")
+    os.utime(tmp_path / "f", ns=(before.modified_ns or 0, before.modified_ns or 0))  # within one tick
+    after = driver.stat(at(tmp_path / "f"))
+    assert (after.size, after.modified_ns) == (before.size, before.modified_ns)
+    assert after.identity != before.identity
+    (tmp_path / "f").chmod(0o600)
+    (tmp_path / "f").rename(tmp_path / "g")
+    assert driver.stat(at(tmp_path / "g")).identity == after.identity
+
+
 def test_listing(driver: LocalDriver, tmp_path: Path) -> None:
     for name in ("a.txt", "a0", "b/c/d", "a/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
