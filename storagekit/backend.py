@@ -125,6 +125,11 @@ class Backend:
         writer: ObjectWriter | None = self._hooks.open_edit(location=location, options=options, base=base)
         return self._answer(writer, "open_edit", location)
 
+    def open_in_place(self, location: Location, options: Options, *, appending: bool) -> ObjectWriter:
+        """Begin to write into what has no versions; see ``hookspecs``."""
+        writer: ObjectWriter | None = self._hooks.open_in_place(location=location, options=options, appending=appending)
+        return self._answer(writer, "open_in_place", location)
+
     def open_file(self, location: Location, options: Options, buffering: int) -> IO[bytes] | None:
         """A native file object for reading, or None where the store has none."""
         file: IO[bytes] | None = self._hooks.open_file(

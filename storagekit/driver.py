@@ -72,6 +72,10 @@ class Option:
 class Absent:
     """The condition that nothing exists at the target yet (``If-None-Match: *``)."""
 
+    through_links: bool = False
+    """Where there are symbolic links: one that leads nowhere counts as nothing, and what it leads to is made, as the
+    builtin's mode ``a`` does; without it the link is something, as for ``x``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Matches:

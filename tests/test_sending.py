@@ -188,7 +188,9 @@ def _interrupted_at(nth: int, sender: PartSender, data: bytes) -> bool:
         if frame.f_code.co_filename not in (sending.__file__, room_module.__file__):
             return None
         # Not where a lock is given back: there Python itself lets no interrupt in.
-        if event == "line" and not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with"):
+        if event == "line" and not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith(
+            "with"
+        ):
             count += 1
             if count == nth:
                 raise KeyboardInterrupt
