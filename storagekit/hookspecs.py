@@ -104,7 +104,7 @@ class DriverHooks:
 
     @hookspec(firstresult=True)
     def open_in_place(self, location: Location, options: Options, appending: bool) -> ObjectWriter | None:
-        """Begin to write straight into what is at *location* and cannot be replaced by a next version: a device, a pipe.
+        """Begin to write straight into what is at *location* and has no versions, as a device or a pipe.
 
         Asked only after ``open_read`` has refused an edit with ``io.UnsupportedOperation``, or one that reads nothing
         with ``PermissionError``; with *appending* what is written goes behind what is there. What has versions is
