@@ -186,8 +186,11 @@ def _add_content_md5(request: Any, **_: Any) -> None:
     request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
-def _timestamp(text: Any) -> datetime:
-    """A time in a reply. botocore's own parser is a general one, and takes most of the time of a listing."""
+def _timestamp(text: Any) -> datetime | None:
+    """A time in a reply; None for what is none, which is no reason to have nothing of the reply.
+
+    botocore's own parser is a general one, and takes most of the time of a listing.
+    """
     for read in (datetime.fromisoformat, parsedate_to_datetime):  # in XML, and in headers
         try:
             return read(text)
@@ -195,5 +198,8 @@ def _timestamp(text: Any) -> datetime:
             continue
     from botocore.utils import parse_timestamp
 
-    parsed: datetime = parse_timestamp(text)
+    try:
+        parsed: datetime = parse_timestamp(text)
+    except (OverflowError, RuntimeError, TypeError, ValueError):
+        return None
     return parsed
