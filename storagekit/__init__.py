@@ -43,6 +43,7 @@ __all__ = [
     "Upload",
     "__version__",
     "abort_upload",
+    "abort_uploads",
     "copy",
     "copyfile",
     "exists",
@@ -114,3 +115,4 @@ presign = default.presign
 uploads = default.uploads
 trace = Trace
 abort_upload = default.abort_upload
+abort_uploads = default.abort_uploads

@@ -135,6 +135,13 @@ class Backend:
         writer: ObjectWriter | None = self._ask("open_edit", location, options, location=location, base=base)
         return self._answer(writer, "open_edit", location)
 
+    def open_in_place(self, location: Location, options: Options, *, appending: bool) -> ObjectWriter:
+        """Begin to write into what has no versions; see ``hookspecs``."""
+        writer: ObjectWriter | None = self._ask(
+            "open_in_place", location, options, location=location, appending=appending
+        )
+        return self._answer(writer, "open_in_place", location)
+
     def open_file(self, location: Location, options: Options, buffering: int) -> IO[bytes] | None:
         """A native file object for reading, or None where the store has none."""
         file: IO[bytes] | None = self._ask(

@@ -13,6 +13,7 @@ can only take an object whole; ``check_condition`` is what a store says that dec
 from __future__ import annotations
 
 import stat as _stat
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,10 @@ class Option:
 @dataclass(frozen=True, slots=True)
 class Absent:
     """The condition that nothing exists at the target yet (``If-None-Match: *``)."""
+
+    through_links: bool = False
+    """Where there are symbolic links: one that leads nowhere counts as nothing, and what it leads to is made, as the
+    builtin's mode ``a`` does; without it the link is something, as for ``x``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +219,24 @@ class Upload:
     >>> import storagekit
     >>> for upload in storagekit.uploads("s3://my-bucket/logs"):  # doctest: +SKIP
     ...     print(upload.location, upload.upload_id, upload.started_ns)
+    >>> from storagekit.driver import Upload
+    >>> from storagekit.location import Location
+    >>> Upload(Location("s3", "my-bucket", "logs/1"), "id", started_ns=0).age > 1e9
+    True
     """
 
     location: Location
     upload_id: str
     started_ns: int | None = None
     """Nanoseconds since the epoch, UTC."""
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since it was begun, by this computer's clock at this moment; None where the store does not say when.
+
+        Below zero where the store's clock is ahead.
+        """
+        return None if self.started_ns is None else (time.time_ns() - self.started_ns) / 1e9
 
 
 class RangeBody(ABC):

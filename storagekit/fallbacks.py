@@ -55,6 +55,10 @@ class Fallbacks:
         return writer
 
     @hookimpl(trylast=True)
+    def open_in_place(self, location: Location) -> ObjectWriter:
+        raise self._refuse("write into what is there", location)
+
+    @hookimpl(trylast=True)
     def delete(self, location: Location) -> Literal[True]:
         if self._removes:  # what it did is not known, so this is no refusal
             text = f"the driver {self._driver} answered None to delete: a hook that did its work returns True"

@@ -118,13 +118,18 @@ class Streams:
         if mode.action == "x":
             # Early, so that nobody writes for an hour in vain; what decides is the condition at the commit.
             _refuse_existing(resource)
-        base = self._open_base(resource, mode) if mode.action in "ra" else None
         location, options = resource.location, resource.options
+        try:
+            base = self._open_base(resource, mode) if mode.action in "ra" else None
+        except (PermissionError, io.UnsupportedOperation) as refused:
+            if if_match or (mode.reading and isinstance(refused, PermissionError)):
+                raise
+            return self._open_in_place(resource, mode, refused)
         try:
             if base is not None:
                 writer = resource.backend.open_edit(location, options, base.stat)
             else:
-                absent = Absent() if mode.action in "xa" else None
+                absent = Absent(through_links=mode.action == "a") if mode.action in "xa" else None
                 writer = resource.backend.open_write(location, options, Matches(if_match) if if_match else absent)
             try:
                 if base is not None and if_match not in (None, base.stat.identity):
@@ -140,6 +145,20 @@ class Streams:
         if mode.update or mode.action == "a":
             return EditStream(sender, mode, base, resource.timeout)
         return WriteSink(sender, f"{mode.action}b", resource.timeout)
+
+    def _open_in_place(self, resource: Resource, mode: Mode, refused: OSError) -> WriteSink:
+        """The sink for what has no versions that could be edited; *refused* where the store knows nothing like it."""
+        location, appending = resource.location, mode.action == "a"
+        try:
+            writer = resource.backend.open_in_place(location, resource.options, appending=appending)
+        except io.UnsupportedOperation:
+            raise refused from None
+        try:
+            sender = PartSender(writer, location.url, self.transfers, self.reaper, self.room)
+        except BaseException:
+            writer.abort()
+            raise
+        return EditStream(sender, mode, None) if mode.update else WriteSink(sender, f"{mode.action}b")
 
     def _open_base(self, resource: Resource, mode: Mode) -> ReadStream | None:
         """The version that is edited; None where there is none and none is needed."""

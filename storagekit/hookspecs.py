@@ -103,6 +103,15 @@ class DriverHooks:
         """
 
     @hookspec(firstresult=True)
+    def open_in_place(self, location: Location, options: Options, appending: bool) -> ObjectWriter | None:
+        """Begin to write straight into what is at *location* and has no versions, as a device or a pipe.
+
+        Asked only after ``open_read`` has refused an edit with ``io.UnsupportedOperation``, or one that reads nothing
+        with ``PermissionError``; with *appending* what is written goes behind what is there. What has versions is
+        ``io.UnsupportedOperation``; then, and without this hook, the first refusal stands.
+        """
+
+    @hookspec(firstresult=True)
     def delete(self, location: Location, options: Options, condition: Condition) -> Literal[True] | None:
         """Remove the object at exactly *location*; return True, also where there was none.
 

@@ -142,6 +142,11 @@ class Metering:
         )
 
     @hookimpl(wrapper=True)
+    def open_in_place(self, location: Location) -> Generator[None, Any, Any]:
+        writer = yield from self._around("open_in_place", location)
+        return None if writer is None else _MeteredWriter(writer, self, location.scheme)
+
+    @hookimpl(wrapper=True)
     def stat(self, location: Location) -> Generator[None, Any, Any]:
         return (yield from self._around("stat", location))
 

@@ -55,7 +55,7 @@ class PartSender:
         self._sent = 0
         self._copies = writer.copies
         self._copied = False
-        self._jobs: deque[tuple[Job, int]] = deque()
+        self._jobs: deque[Job] = deque()
         self._failure: Exception | None = None
         self._ended = threading.Lock()
         self.over = threading.Event()
@@ -118,19 +118,22 @@ class PartSender:
         """Send the current part in the background, once there is room for it among those in flight."""
         number, offset, body = self._number, self._sent, self._part
         size = len(body)
-        while self._jobs and (self._writer.ordered or not self._room.take(size)):
-            self._settle_oldest()
-        if not self._jobs:
-            self._room.take(size, must=True)
 
         def work() -> None:
             try:
                 self._writer.write_part(number, offset, [body])
             finally:
-                self._room.give(size)
+                self._room.give(job)
 
         job = Job(work)
-        self._jobs.append((job, size))
+        # Before it has room: wherever an interrupt comes, an abort finds what the room is to be taken back from.
+        self._jobs.append(job)
+        while len(self._jobs) > 1 and (self._writer.ordered or not self._room.take(job, size)):
+            self._settle_oldest()
+        if len(self._jobs) == 1:
+            self._room.take(job, size, must=True)
+        if job.taken:  # by an abort in another thread, which may have looked before there was room to take back
+            self._room.give(job)
         self._part = bytearray()
         self._next(size)
         self._transfers.submit(job)
@@ -169,7 +172,7 @@ class PartSender:
         number, offset = self._number, self._sent
         if self._copied:
             job = Job(lambda: self._writer.copy_part(number, offset, start, stop))
-            self._jobs.append((job, 0))
+            self._jobs.append(job)
             self._transfers.submit(job)
         else:  # alone, because only now it shows whether the store can do it
             try:
@@ -189,11 +192,16 @@ class PartSender:
         return size
 
     def _settle_oldest(self) -> None:
-        job, _ = self._jobs[0]
-        # Until it is over it stays in the queue, where an abort finds and awaits it.
-        if not job.result(deadlines.remaining()):
-            raise deadlines.expired(self.url, "a part is still on its way")
-        self._jobs.popleft()
+        try:
+            job = self._jobs[0]
+            # Until it is over it stays in the queue, where an abort finds and awaits it.
+            if not job.result(deadlines.remaining()):
+                raise deadlines.expired(self.url, "a part is still on its way")
+            self._jobs.popleft()
+        except IndexError:
+            if not self.ended:
+                raise
+            raise self._given_up() from None  # an abort in another thread has emptied the queue
 
     def publish(self) -> Stat:
         """Send what is left and publish the object; raise, having aborted, where that fails."""
@@ -247,9 +255,9 @@ class PartSender:
             elif self.written:
                 message = "%r: %d bytes that were written are discarded, nothing is published"
                 logger.warning(message, self.url, self.written)
-            for job, size in list(self._jobs):
+            for job in list(self._jobs):
                 if job.cancel():
-                    self._room.give(size)
+                    self._room.give(job)
             self._jobs.clear()
             self._part = bytearray()
             try:

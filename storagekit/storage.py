@@ -705,6 +705,26 @@ class Storage(Opener):
         resource = self._url(upload.location.url, options)
         resource.backend.abort_upload(upload, resource.options)
 
+    def abort_uploads(self, path: AnyPath, *, older_than: float, options: Options | None = None) -> list[Upload]:
+        """Remove the unfinished uploads below a URL that were begun more than *older_than* seconds ago; return those.
+
+        One of which the store does not say when it was begun stays. Choose more than your longest write takes: whoever
+        still writes one of these fails. Raises what ``uploads`` and ``abort_upload`` raise, at the first failure.
+
+        >>> import storagekit
+        >>> week = 7 * 24 * 3600
+        >>> storagekit.abort_uploads("s3://my-bucket/logs", older_than=week)  # doctest: +SKIP
+        [Upload(location=..., upload_id='...', started_ns=...)]
+        """
+        if not older_than >= 0:  # nor what is no number
+            raise invalid(path, f"older_than is a number of seconds, 0 or more, not {older_than!r}")
+        resource = self._url(path, options)
+        found = resource.backend.uploads(resource.location, resource.options)
+        old = [upload for upload in found if upload.age is not None and upload.age > older_than]
+        for upload in old:
+            resource.backend.abort_upload(upload, resource.options)
+        return old
+
 
 def _like(path: object, text: str) -> Any:
     """*text* in the type that *path* came in."""

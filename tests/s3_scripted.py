@@ -42,9 +42,15 @@ class Asked:
 
 
 class Scripted:
-    """Answers the next request, over whichever connection, with the next of *answers*."""
+    """Answers the next request, over whichever connection, with the next of *answers*, or with what *always* makes."""
 
-    def __init__(self, *answers: Answer | bytes, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *answers: Answer | bytes,
+        context: ssl.SSLContext | None = None,
+        always: Callable[[Asked], Answer] | None = None,
+    ) -> None:
+        self._always = always
         self.answers: list[Answer] = [[a] if isinstance(a, bytes) else a for a in answers]
         self.asked: list[Asked] = []
         self.connections = 0
@@ -117,6 +123,8 @@ class Scripted:
         self.asked.append(asked)
         with self._lock:
             answer = self.answers.pop(0) if self.answers else [CLOSE]
+        if self._always is not None:
+            answer = self._always(asked)
         if answer[0] != EARLY:
             asked.body = file.read(int(headers.get("content-length", 0)))  # type: ignore[attr-defined]
         return all(self._say(connection, part) for part in answer) and answer[0] != EARLY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat as _stat
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -22,6 +23,7 @@ from storagekit.driver import (
     RangeReader,
     Stat,
     Traits,
+    Upload,
     WholeObjectWriter,
     body_size,
     check_condition,
@@ -203,6 +205,16 @@ def test_stat_gives_what_the_store_says_and_only_of_the_right_type() -> None:
     assert stat.metadata == {"a": "b"}
     odd = Stat(HERE, extra={"version_id": 3, "content_type": None, "metadata": "no"})
     assert (odd.version_id, odd.storage_class, odd.content_type, odd.metadata) == (None, None, None, {})
+
+
+def test_the_age_of_an_upload_goes_with_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = Location("s3", "box", "key")
+    begun = Upload(where, "id", started_ns=1_000_000_000)
+    monkeypatch.setattr(time, "time_ns", lambda: 3_500_000_000)
+    assert begun.age == 2.5
+    monkeypatch.setattr(time, "time_ns", lambda: 500_000_000)
+    assert begun.age == -0.5
+    assert Upload(where, "id").age is None
 
 
 def test_values_compare_by_what_they_say() -> None:

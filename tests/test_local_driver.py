@@ -26,6 +26,7 @@ import storagekit
 from storagekit.driver import Absent, Condition, Matches, ObjectWriter, Stat, Upload
 from storagekit.errors import InvalidArgumentError, ObjectChangedError
 from storagekit.location import Location
+from storagekit_local import writing as local_writing
 from storagekit_local.driver import LocalDriver
 from storagekit_local.paths import parse_file_url
 from storagekit_local.writing import COPY_SIZES, PART_SIZE, is_partial
@@ -597,11 +598,31 @@ def test_a_disk_that_is_full_is_an_error_about_the_url(tmp_path: Path, monkeypat
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_a_fifo_is_not_edited(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    for mode in ("ab", "r+b"):
-        with pytest.raises(io.UnsupportedOperation):
-            storagekit.open((tmp_path / "pipe").as_uri(), mode)
+@pytest.mark.parametrize("mode", ["a", "ab", "a+b", "w", "w+b"])
+@pytest.mark.parametrize("chain", [("new",), ("dir/new",), ("next", "new")])
+def test_through_a_link_that_leads_nowhere_a_file_is_made(tmp_path: Path, mode: str, chain: tuple[str, ...]) -> None:
+    (tmp_path / "dir").mkdir()
+    for name, target in zip(("link", *chain[:-1]), chain, strict=True):
+        (tmp_path / name).symlink_to(target)
+    with storagekit.open((tmp_path / "link").as_uri(), mode) as file:
+        file.write(b"data" if "b" in mode else "data")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / chain[-1]).read_bytes() == b"data"
+
+
+def test_a_link_that_leads_nowhere_in_the_other_modes(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("new")
+    url = (tmp_path / "link").as_uri()
+    with pytest.raises(FileNotFoundError):
+        storagekit.open(url, "r+b")
+    with pytest.raises(FileExistsError), storagekit.open(url, "xb") as file:
+        file.write(b"data")
+    file = storagekit.open(url, "ab")
+    file.write(b"mine")
+    (tmp_path / "new").write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):  # what was absent at the opening is not any more
+        file.close()
+    assert (tmp_path / "new").read_bytes() == b"theirs"
 
 
 # what is no regular file
@@ -638,6 +659,66 @@ def test_a_fifo_is_written_straight(tmp_path: Path) -> None:
     reader.join()
     assert received == [data]
     assert _stat.S_ISFIFO(os.stat(tmp_path / "fifo").st_mode)
+
+
+@pytest.mark.parametrize("mode", ["a", "ab", "r+", "r+b", "a+b", "w+b"])
+def test_what_is_no_regular_file_is_written_straight_in_every_mode(tmp_path: Path, mode: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    for url in ("file:///dev/null", (tmp_path / "pipe").as_uri()):
+        with storagekit.open(url, mode) as file:
+            assert file.write(b"data" if "b" in mode else "data") == 4
+    reader.join()
+    assert received == [b"data"]
+    assert _stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert _stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("mode", ["ab", "r+b"])
+def test_a_device_that_is_full_is_said_in_every_mode(mode: str) -> None:
+    file = storagekit.open("file:///dev/full", mode)
+    file.write(b"x")
+    with pytest.raises(OSError) as caught:
+        file.close()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "file:///dev/full")
+
+
+def test_to_append_takes_no_permission_to_read(restricted: Path) -> None:
+    path, url = restricted / "log", (restricted / "log").as_uri()
+    path.write_bytes(b"one\n")
+    path.chmod(0o200)
+    inode = path.stat().st_ino
+    with storagekit.open(url, "a") as text:
+        text.write("two\n")
+    with storagekit.open(url, "ab") as file:
+        file.write(b"three\n")
+    with pytest.raises(ZeroDivisionError), storagekit.open(url, "ab") as file:
+        file.write(b"never\n")
+        raise ZeroDivisionError
+    for mode in ("a+b", "r+b", "rb"):
+        with pytest.raises(PermissionError) as caught:
+            storagekit.open(url, mode)
+        assert caught.value.filename == url
+    with pytest.raises(PermissionError):  # which nobody can tell
+        storagekit.open(url, "ab", if_match="some")
+    assert path.stat().st_ino == inode, "written in place"
+    path.chmod(0o600)
+    assert path.read_bytes() == b"one\ntwo\nthree\n"
+    path.chmod(0o000)
+    with pytest.raises(PermissionError):
+        storagekit.open(url, "ab")
+
+
+def test_a_regular_file_is_never_written_in_place(driver: LocalDriver, tmp_path: Path) -> None:
+    put(tmp_path / "f", b"x")
+    for appending in (True, False):
+        with pytest.raises(io.UnsupportedOperation):
+            driver.open_in_place(at(tmp_path / "f"), appending)
+    with pytest.raises(IsADirectoryError):
+        driver.open_in_place(at(tmp_path), True)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
@@ -695,6 +776,18 @@ def test_stat(driver: LocalDriver, tmp_path: Path) -> None:
 
 def test_the_identity_changes_with_the_content(tmp_path: Path) -> None:
     assert len({put(tmp_path / "f", b"one").identity, put(tmp_path / "f", b"two").identity}) == 2
+
+
+def test_a_rewrite_is_another_version_whatever_the_clock_says(driver: LocalDriver, tmp_path: Path) -> None:
+    before = put(tmp_path / "f", b"old")
+    put(tmp_path / "f", b"new")
+    os.utime(tmp_path / "f", ns=(before.modified_ns or 0, before.modified_ns or 0))  # within one tick
+    after = driver.stat(at(tmp_path / "f"))
+    assert (after.size, after.modified_ns) == (before.size, before.modified_ns)
+    assert after.identity != before.identity
+    (tmp_path / "f").chmod(0o600)
+    (tmp_path / "f").rename(tmp_path / "g")
+    assert driver.stat(at(tmp_path / "g")).identity == after.identity
 
 
 def test_listing(driver: LocalDriver, tmp_path: Path) -> None:
@@ -995,3 +1088,53 @@ def test_without_locks_a_file_is_written_all_the_same(tmp_path: Path, monkeypatc
     with storagekit.open((tmp_path / "file").as_uri(), "wb") as file:
         file.write(b"data")
     assert (tmp_path / "file").read_bytes() == b"data"
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[int]:
+    """A lock on the folder that somebody else holds: the descriptor that it is on."""
+    fcntl = pytest.importorskip("fcntl")
+    fd = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield fd
+    os.close(fd)
+
+
+def test_a_lock_that_is_never_given_back_is_an_error(
+    tmp_path: Path, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_writing, "LOCK_SECONDS", 0.2)
+    url = (tmp_path / "file").as_uri()
+    file = storagekit.open(url, "wb")
+    file.write(b"data")
+    with pytest.raises(TimeoutError, match="lock") as caught:
+        file.close()
+    assert (caught.value.errno, caught.value.filename) == (errno.ETIMEDOUT, url)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_is_waited_for(tmp_path: Path, held: int) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    timer = threading.Timer(0.2, fcntl.flock, (held, fcntl.LOCK_UN))
+    timer.start()
+    put(tmp_path / "file", b"data")
+    timer.join()
+    assert (tmp_path / "file").read_bytes() == b"data"
+
+
+@pytest.mark.usefixtures("held")
+def test_an_interrupt_ends_the_waiting_for_a_lock(tmp_path: Path) -> None:
+    code = "import sys, storagekit\nfile = storagekit.open(sys.argv[1], 'wb')\n"
+    code += "file.write(b'x'); print(flush=True); file.close()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, (tmp_path / "file").as_uri()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=20)  # shorter than the lock is waited for
+    assert "KeyboardInterrupt" in errors
+    assert os.listdir(tmp_path) == []

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from s3_support import Bucket, FakeApi, Stored, lost
 
+import storagekit
 from storagekit.driver import Matches, Upload
 from storagekit.errors import InvalidArgumentError, ObjectChangedError, OutcomeUnknownError
 from storagekit.location import Location
@@ -181,6 +182,18 @@ def test_uploads(bucket: Bucket) -> None:
     with pytest.raises(InvalidArgumentError):
         bucket.driver.uploads(Location("s3", "", ""), bucket.options)
     assert bucket.driver.abort_upload(Upload(bucket.at("dir/key"), upload.upload_id), bucket.options) is True
+
+
+def test_uploads_that_are_old_are_aborted_on_request(on_moto: Bucket) -> None:
+    for key in ("dir/one", "dir/two", "other"):
+        on_moto.driver.open_write(on_moto.at(key), on_moto.options, None).write_part(1, 0, [b"data"])
+    century = 100 * 366 * 24 * 3600  # moto says that every upload was begun in 2010
+    with storagekit.Storage() as storage:
+        assert storage.abort_uploads(on_moto.at("dir/").url, older_than=century, options=on_moto.options) == []
+        assert on_moto.uploads() == ["dir/one", "dir/two", "other"]
+        gone = storage.abort_uploads(on_moto.at("dir/").url, older_than=3600, options=on_moto.options)
+    assert [upload.location.path for upload in gone] == ["dir/one", "dir/two"]
+    assert on_moto.uploads() == ["other"]
 
 
 def test_signed_urls(bucket: Bucket) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from storagekit_s3 import pages
 from storagekit_s3.api import Entry
 from storagekit_s3.documents import Document, DocumentError
-from storagekit_s3.pages import listed_time, read_page
+from storagekit_s3.pages import decoded, listed_size, listed_time, read_page
 
 TIME = "2026-11-27T10:11:12.000Z"
 SECOND = 1795774272 * 10**9
@@ -163,3 +163,21 @@ def test_the_expression_is_what_reads_the_usual_page(monkeypatch: pytest.MonkeyP
 )
 def test_times(text: str | None, expected: int | None) -> None:
     assert listed_time(text) == expected
+
+
+def test_sizes_are_digits_and_no_more_than_a_file_can_have() -> None:
+    assert [listed_size(text) for text in ("0", "007", str((1 << 63) - 1), 5, None)] == [0, 7, (1 << 63) - 1, 5, None]
+    for wrong in ("-1", "", "1_0", "1.5", "\u0663", str(1 << 63), "9" * 5000, -1):
+        with pytest.raises(ValueError):
+            listed_size(wrong)
+
+
+def test_what_is_decoded_to_no_text_keeps_its_bytes() -> None:
+    assert decoded("a%2Fb+c%2B") == "a/b c+"
+    assert decoded("a%FFb").encode("utf-8", "surrogateescape") == b"a\xffb"
+    assert decoded("%EF%BF%BD") == "\ufffd"
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-13-45T00:00:00Z"])
+def test_a_time_beyond_the_calendar_is_unknown_or_right(text: str) -> None:
+    assert isinstance(listed_time(text), int | None)

@@ -113,10 +113,12 @@ def test_the_failures_of_a_batch_are_about_their_keys() -> None:
         {"Key": "other", "Code": "InternalError", "Message": "later"},
         {},
     ]
-    found = batch_failures(entries, {"key": KEY}, BOX)
+    found = batch_failures(entries, [], {"key": KEY}, BOX)
     assert [location for location, _ in found] == [KEY, Location("s3", "box", "other"), BOX]
     assert isinstance(found[0][1], PermissionError)
     assert [error.filename for _, error in found] == [KEY.url, "s3://box/other", BOX.url]
     assert "InternalError" in str(found[1][1])
     assert "unknown" in str(found[2][1])
-    assert batch_failures([], {"key": KEY}, BOX) == []
+    assert batch_failures([], [{"Key": "key"}], {"key": KEY}, BOX) == []
+    [(location, error)] = batch_failures([], [{"Key": "other"}, {}], {"key": KEY}, BOX)
+    assert (location, error.errno, error.filename) == (KEY, errno.EIO, KEY.url)

@@ -129,7 +129,8 @@ def test_a_listing_that_repeats_its_token_ends_in_an_error() -> None:
 
 def test_what_a_batch_of_deletes_says() -> None:
     denied = b"<Error><Key>&lt;&amp;</Key><Code>AccessDenied</Code></Error>"
-    body = b"<DeleteResult><Deleted><Key>a</Key></Deleted>" + denied + b"</DeleteResult>"
+    gone = b'<Deleted><Key>a</Key></Deleted><Deleted><Key>quote"</Key></Deleted>'
+    body = b"<DeleteResult>" + gone + denied + b"</DeleteResult>"
     where = [Location("s3", "box", key) for key in ("a", "<&", 'quote"')]
     with Scripted(reply(200, body)) as server, Wired(server) as api:
         failed = api.delete_many(where)

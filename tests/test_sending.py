@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import errno
+import linecache
+import sys
 import threading
+from types import FrameType
+from typing import Any
 
 import pytest
 from writing_support import HERE, PART, URL, Box, Recorder, some
 
+from storagekit import room as room_module
+from storagekit import sending
 from storagekit.driver import Stat
 from storagekit.errors import OutcomeUnknownError
 from storagekit.room import Room
@@ -171,6 +177,77 @@ def test_an_interrupt_while_waiting_for_a_part_leaves_the_abort_to_wait_for_it(
     thread.join(30)
     assert store.calls[-1] == "abort"
     assert store.published is None
+
+
+def _interrupted_at(nth: int, sender: PartSender, data: bytes) -> bool:
+    """Feed *data*, interrupted before the nth line of the modules that count room; False when there are fewer."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename not in (sending.__file__, room_module.__file__):
+            return None
+        # Not where a lock is given back: there Python itself lets no interrupt in.
+        if event == "line" and not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith(
+            "with"
+        ):
+            count += 1
+            if count == nth:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        sender.feed(memoryview(data))
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_anywhere_leaves_no_room_taken() -> None:
+    """Room is shared by all writers of a Storage: what one does not give back, no other ever has."""
+    nth = 0
+    interrupted = True
+    while interrupted:
+        nth += 1
+        transfers, reaper, room = Transfers(2), Reaper(), Room(2 * PART)
+        sender = PartSender(Recorder(), URL, transfers, reaper, room)
+        interrupted = _interrupted_at(nth, sender, some("binary", 5 * PART))
+        sender.abort()
+        assert room.taken == 0, f"interrupted before line {nth}"
+        transfers.close()
+        reaper.close()
+    assert nth > 50
+
+
+def test_an_abort_while_a_part_waits_for_room_leaves_none_taken(box: Box) -> None:
+    store = Recorder()
+    store.held = {1: threading.Event()}
+    room = Room(PART)
+    sender = PartSender(store, URL, box.transfers, box.reaper, room)
+    sender.feed(memoryview(some("binary", 2 * PART)))
+    assert store.entered.acquire(timeout=30)
+    errors: list[BaseException] = []
+
+    def feed() -> None:
+        try:
+            sender.feed(memoryview(some("binary", 2 * PART)))
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    while len(sender._jobs) < 2:  # it waits for the first part now
+        thread.join(0.01)
+    ending = threading.Thread(target=sender.abort)
+    ending.start()
+    store.held[1].set()
+    ending.join(30)
+    thread.join(30)
+    assert room.taken == 0
 
 
 def test_given_up_from_outside_it_cannot_publish_what_is_left(box: Box) -> None:

@@ -10,7 +10,8 @@ import os
 import pathlib
 import shutil
 import stat as _stat
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ import pytest
 
 import storagekit
 from storagekit import s3filestream
+from storagekit.driver import Upload
 from storagekit.errors import InvalidArgumentError
+from storagekit.hookspecs import hookimpl
+from storagekit.location import Location
 from storagekit.storage import Storage
 
 # ---------------------------------------------------------------- signatures
@@ -604,3 +608,45 @@ def test_a_reader_says_what_and_in_which_state(storage: Storage) -> None:
     assert repr(file) == f"<BufferedReader {url!r} open>"
     file.close()
     assert repr(file) == f"<BufferedReader {url!r} closed>"
+
+
+# ---------------------------------------------------------------- uploads
+
+
+class Leftovers:
+    """A wrapper whose store has three unfinished uploads: an old one, a new one, and one without a time."""
+
+    def __init__(self) -> None:
+        now = time.time_ns()
+        times = {"old": now - 7200 * 10**9, "new": now, "unknown": None}
+        self.found = [Upload(Location("memory", "box", name), name, at) for name, at in times.items()]
+        self.aborted: list[str] = []
+
+    @hookimpl(wrapper=True)
+    def uploads(self) -> Generator[None, Any, Any]:
+        try:
+            yield
+        except io.UnsupportedOperation:
+            pass
+        return iter(self.found)
+
+    @hookimpl(wrapper=True)
+    def abort_upload(self, upload: Upload) -> Generator[None, Any, Any]:
+        try:
+            yield
+        except io.UnsupportedOperation:
+            pass
+        self.aborted.append(upload.upload_id)
+        return True
+
+
+def test_only_uploads_that_are_known_to_be_old_are_aborted() -> None:
+    store = Leftovers()
+    with Storage(wrappers=[store]) as storage:
+        assert [upload.upload_id for upload in storage.abort_uploads("memory://box", older_than=3600)] == ["old"]
+        assert store.aborted == ["old"]
+        for wrong in (-1, float("nan")):
+            with pytest.raises(InvalidArgumentError, match="older_than"):
+                storage.abort_uploads("memory://box", older_than=wrong)
+        with pytest.raises(InvalidArgumentError):
+            storage.abort_uploads("/tmp", older_than=1)

@@ -19,7 +19,7 @@ import socket
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -259,7 +259,7 @@ class _Client:
         server = self._send(head, framing, self._counted(body, operation, "sent"))
         if isinstance(fault, KeyRefused):
             fault = replace(fault, key=next(key for key in keys if key.endswith(fault.key)))
-        return self._receive(client, server, fault, method, operation)
+        return self._receive(client, server, fault, method, operation, keys)
 
     def _instead(self, fault: Fault | None, method: str) -> bytes | None:
         """What is answered instead of the server's reply: nothing at all, or this; None where the server is asked."""
@@ -283,7 +283,9 @@ class _Client:
             pass  # the server may have answered before it had read all
         return self._server
 
-    def _receive(self, client: Wire, server: Wire, fault: Fault | None, method: str, operation: str) -> bool:
+    def _receive(
+        self, client: Wire, server: Wire, fault: Fault | None, method: str, operation: str, keys: Sequence[str]
+    ) -> bool:
         head = read_head(server)
         while head is not None and 100 <= head.status < 200:
             head = read_head(server)
@@ -300,7 +302,7 @@ class _Client:
         if isinstance(fault, KeyRefused):
             for _ in body:
                 pass
-            client.send(_reply(200, _batch_failure(fault.key), method))
+            client.send(_reply(200, _batch_failure(fault.key, keys), method))
             return True
         if fault is not None and (change := _BODIES.get(type(fault))):
             body = change(self._faults, fault, body, framing)
@@ -331,9 +333,11 @@ def _refusal(status: int, method: str) -> bytes:
     return _reply(status, f"<Error><Code>{code}</Code><Message>as a test wants it</Message></Error>".encode(), method)
 
 
-def _batch_failure(key: str) -> bytes:
+def _batch_failure(key: str, keys: Sequence[str]) -> bytes:
+    """Of the *keys* of a batch, all but *key* were removed."""
+    removed = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in keys if name != key)
     error = f"<Error><Key>{escape(key)}</Key><Code>AccessDenied</Code><Message>as a test wants it</Message></Error>"
-    return f"<DeleteResult>{error}</DeleteResult>".encode()
+    return f"<DeleteResult>{removed}{error}</DeleteResult>".encode()
 
 
 # -- what faults do to the body of a reply ----------------------------------------------------------------

@@ -24,7 +24,7 @@ from storagekit.location import Location
 from storagekit_local.listing import list_directory, list_partials
 from storagekit_local.paths import identity_of, os_path, parse_file_url, reported, stat_of
 from storagekit_local.reading import FileReader, open_regular
-from storagekit_local.writing import SealedWriter, is_partial, open_writer
+from storagekit_local.writing import SealedWriter, is_partial, open_straight, open_writer
 
 __all__ = ["LocalDriver"]
 
@@ -84,6 +84,10 @@ class LocalDriver:
     def open_edit(self, location: Location, base: Stat) -> ObjectWriter:
         assert base.identity is not None  # every regular file has one
         return open_writer(location, Matches(base.identity), base)
+
+    @hookimpl
+    def open_in_place(self, location: Location, appending: bool) -> ObjectWriter:
+        return open_straight(location, appending)
 
     @hookimpl
     def delete(self, location: Location, condition: Condition) -> Literal[True]:

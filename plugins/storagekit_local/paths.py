@@ -57,7 +57,8 @@ def reported(location: Location, second: Location | None = None) -> Iterator[Non
 def identity_of(found: os.stat_result) -> str:
     """What tells two versions of a file apart as well as a file system can: inode, time and size.
 
-    It is weaker than an ETag: a change in place within one tick of the clock, to the same size, goes unseen.
+    It is weaker than an ETag: a change in place within one tick of the clock, to the same size, goes unseen, as does
+    one after which the time was put back. Not ``st_ctime``, which a new mode or a new name changes too.
     """
     return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 

@@ -29,12 +29,15 @@ __all__ = ["FileReader", "open_regular"]
 def open_regular(location: Location) -> int:
     """A descriptor for reading the regular file at *location*."""
     with reported(location):
-        # Without O_NONBLOCK, opening a fifo would wait for its writer before it could be refused.
-        fd = os.open(os_path(location), os.O_RDONLY | os.O_NONBLOCK)
-    mode = os.fstat(fd).st_mode
-    if _stat.S_ISREG(mode):
-        return fd
-    os.close(fd)
+        # Looked at before: to open a device may set it going, and to open a fifo lets somebody write who finds nobody.
+        mode = os.stat(os_path(location)).st_mode
+        if _stat.S_ISREG(mode):
+            # Should it be a fifo by now, opening it without O_NONBLOCK would wait for its writer.
+            fd = os.open(os_path(location), os.O_RDONLY | os.O_NONBLOCK)
+            mode = os.fstat(fd).st_mode
+            if _stat.S_ISREG(mode):
+                return fd
+            os.close(fd)
     if _stat.S_ISDIR(mode):
         raise errors.is_a_directory(location)
     raise errors.unsupported(location, "not a regular file: it has no ranges; read it with open()")

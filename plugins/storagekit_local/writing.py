@@ -13,12 +13,14 @@ follows the builtin ``open`` as closely as a replaced file can:
   at a link, as ``O_EXCL`` does;
 * a new file gets the mode that the umask leaves; an existing one keeps its mode, and its owner where we may give it;
 * a file that we may not write is refused, although its folder would let us replace it;
-* devices and fifos are written straight: there is nothing to replace, and what was written cannot be taken back.
+* devices and fifos are written straight: there is nothing to replace, and what was written cannot be taken back. So
+  is the end of a file that we may write and not read: its next version cannot be made without its bytes.
 
 "Replace it if it is still this version" is nothing that a file system can do in one step. It is decided under a lock
 on the folder, which every sealed writer takes for the moment of giving the name; so among the users of this
 library no change is lost. Against programs that know nothing of it a moment stays open between the last look and the
-new name, and so it does on file systems without locks.
+new name, and so it does on file systems without locks. Who holds the lock for long is no writer of ours, so the
+waiting for it has an end.
 
 What a replaced file loses: its other hard links keep the old content, and extended attributes do not come along.
 """
@@ -28,6 +30,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as _stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from secrets import token_hex
@@ -43,7 +46,7 @@ from storagekit.location import Location
 from storagekit_local.paths import identity_of, os_path, reported, stat_of
 from storagekit_local.reading import open_regular
 
-__all__ = ["FileWriter", "is_partial", "open_writer"]
+__all__ = ["FileWriter", "SealedWriter", "is_partial", "open_straight", "open_writer"]
 
 _PREFIX = ".~storagekit-"
 _SUFFIX = ".partial"
@@ -59,6 +62,14 @@ COPY_SIZES = (1 << 20, 1 << 30)
 _MAX_LINKS = 40
 
 
+# The lock on a folder is held for a rename: microseconds, on a network file system milliseconds. A thousand writers
+# are through in this time; who holds it for longer was stopped, or is a program that locks folders for itself.
+LOCK_SECONDS = 30.0
+
+# Between two looks whether it is free, in seconds: at first as long as a rename takes, at last what costs nothing.
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
+
+
 def is_partial(name: str) -> bool:
     """True for the name of a file that is being written, or was when its writer died."""
     return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
@@ -67,6 +78,7 @@ def is_partial(name: str) -> bool:
 def open_writer(location: Location, condition: Condition, base: Stat | None = None) -> FileWriter:
     """Begin to write *location*; see the module's text for what happens to whatever is there."""
     exclusive = isinstance(condition, Absent)
+    follow = not (isinstance(condition, Absent) and not condition.through_links)
     path = os_path(location)
     with reported(location):
         existing = _existing(path)
@@ -76,8 +88,19 @@ def open_writer(location: Location, condition: Condition, base: Stat | None = No
             if condition is not None:
                 raise errors.unsupported(location, "not a regular file: it has no versions to tell apart")
             return StraightWriter(location, os.open(path, os.O_WRONLY))
-        target = _target(path, follow=not exclusive)
+        target = _target(path, follow=follow)
         return SealedWriter(location, target, None if exclusive else existing, condition, base)
+
+
+def open_straight(location: Location, appending: bool) -> FileWriter:
+    """Begin to write into what is at *location*: no regular file, or with *appending* one that we may not read."""
+    path = os_path(location)
+    with reported(location):
+        regular = _stat.S_ISREG(os.stat(path).st_mode)
+        readable = os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+        if regular and (readable or not appending):
+            raise errors.unsupported(location, "a regular file is replaced whole, and never changed in place")
+        return StraightWriter(location, os.open(path, os.O_WRONLY | (os.O_APPEND if appending else 0)))
 
 
 def _existing(path: str) -> os.stat_result | None:
@@ -220,7 +243,7 @@ class SealedWriter(FileWriter):
             if isinstance(self._condition, Absent):
                 self._link()
             else:
-                with _locked(os.path.dirname(self._target)):
+                with _locked(self._location, os.path.dirname(self._target)):
                     if isinstance(self._condition, Matches) and self._identity() != self._condition.identity:
                         raise errors.changed(self._location)
                     os.replace(self._partial, self._target)
@@ -259,20 +282,39 @@ class SealedWriter(FileWriter):
 
 
 @contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Hold the folder against the other sealed writers, where that can be had."""
+def _locked(location: Location, folder: str) -> Iterator[None]:
+    """Hold the folder against the other sealed writers, where that can be had; *location* is what an error is about."""
     fd = -1
     try:
         if fcntl is not None:
             try:
                 fd = os.open(folder, os.O_RDONLY)
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                free = _lock(fd)
             except OSError:
-                pass  # a folder that we may write and not read, or a file system without locks
+                free = True  # a folder that we may write and not read, or a file system without locks
+            if not free:
+                text = f"Somebody has held a lock on the folder for {LOCK_SECONDS:.0f} s, so nothing is published"
+                hint = f"lslocks shows who holds {folder!r}: end it, or write again when it is done"
+                raise errors.os_error(errno.ETIMEDOUT, location, text, hint=hint)
         yield
     finally:
         if fd >= 0:
             os.close(fd)  # which ends the lock
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock, waiting for it for a while; False where it was not to be had."""
+    pause, last = FIRST_PAUSE, time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            left = last - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
 
 
 class StraightWriter(FileWriter):

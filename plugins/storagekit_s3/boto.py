@@ -39,6 +39,8 @@ from storagekit_s3.boto_calls import BotoSession, in_time
 from storagekit_s3.boto_client import make_client
 from storagekit_s3.ledger import Ledger, Line
 from storagekit_s3.options import Connection
+from storagekit_s3.pages import decoded, listed_size
+from storagekit_s3.progress import Progress
 from storagekit_s3.replies import (
     bare_etag,
     batch_failures,
@@ -85,6 +87,9 @@ _METHODS = {
     "ListBuckets": "GET",
     "ListMultipartUploads": "GET",
 }
+
+# As many as Amazon lets an account have at most; one page has up to ten thousand.
+MOST_BUCKETS = 1_000_000
 
 # What is left of a body is read to keep its connection where that costs less than a new one: about what
 # a socket's buffer holds already.
@@ -275,7 +280,8 @@ class BotoApi:
         )
         # Each key is in the answer, removed or not: an empty one would not tell a store's from a gateway's.
         refuse_foreign(reply, "DeleteObjects", locations[0], "Deleted", "Errors")
-        return batch_failures(reply.get("Errors", []), wanted, Location(locations[0].scheme, bucket, ""))
+        refused, removed = reply.get("Errors", []), reply.get("Deleted", [])
+        return batch_failures(refused, removed, wanted, Location(locations[0].scheme, bucket, ""))
 
     def list_page(
         self, location: Location, prefix: str, *, delimited: bool, limit: int, start_after: str, token: str | None
@@ -290,19 +296,25 @@ class BotoApi:
             MaxKeys=limit,
             StartAfter=start_after or None,
             ContinuationToken=token,
+            EncodingType="url",  # where botocore asks for it by itself, it decodes what is no UTF-8 to another key
         )
         refuse_foreign(reply, "ListObjectsV2", location, "IsTruncated", "Name", "KeyCount", "MaxKeys")
-        entries = [
-            Entry(
-                item["Key"],
-                item.get("Size"),
-                bare_etag(item.get("ETag")),
-                _nanoseconds(item.get("LastModified")),
-                item.get("StorageClass"),
-            )
-            for item in reply.get("Contents", [])
-        ]
-        prefixes = [item["Prefix"] for item in reply.get("CommonPrefixes", [])]
+        decode = decoded if reply.get("EncodingType") == "url" else str
+        try:
+            entries = [
+                Entry(
+                    decode(item["Key"]),
+                    listed_size(item.get("Size")),
+                    bare_etag(item.get("ETag")),
+                    _nanoseconds(item.get("LastModified")),
+                    item.get("StorageClass"),
+                )
+                for item in reply.get("Contents", [])
+            ]
+            prefixes = [decode(item["Prefix"]) for item in reply.get("CommonPrefixes", [])]
+        except (KeyError, ValueError):
+            why = "an entry has no key, or a size that is no number"
+            raise foreign("ListObjectsV2", location, why) from None
         if not reply.get("IsTruncated"):
             return Page(entries, prefixes, None)
         if not reply.get("NextContinuationToken"):
@@ -312,14 +324,21 @@ class BotoApi:
     def buckets(self) -> Sequence[str]:
         names: list[str] = []
         token: str | None = None
+        here = Location("s3", "", "")
+        progress = Progress(here, ordered=False)
         while True:
-            reply = self._call("ListBuckets", "list_buckets", Location("s3", "", ""), ContinuationToken=token)
-            refuse_foreign(reply, "ListBuckets", Location("s3", "", ""), "Buckets", "Owner")
-            names += [bucket["Name"] for bucket in reply.get("Buckets", [])]
-            following = reply.get("ContinuationToken")
-            if not following or following == token:
+            reply = self._call("ListBuckets", "list_buckets", here, ContinuationToken=token)
+            refuse_foreign(reply, "ListBuckets", here, "Buckets", "Owner")
+            found = [str(bucket.get("Name", "")) for bucket in reply.get("Buckets", [])]
+            if any(not name or "/" in name for name in found):
+                raise foreign("ListBuckets", here, "a bucket has no name, or one that is a path")
+            token = reply.get("ContinuationToken") or None
+            progress.check(token, (len(found), found[0], found[-1]) if found else None)
+            names += found
+            if token is None:
                 return names
-            token = following
+            if len(names) > MOST_BUCKETS:
+                raise foreign("ListBuckets", here, f"there are more than {MOST_BUCKETS} buckets")
 
     def uploads_page(self, location: Location, prefix: str, marker: tuple[str, str] | None) -> UploadPage:
         key, upload_id = marker or (None, None)
@@ -333,13 +352,18 @@ class BotoApi:
             UploadIdMarker=upload_id,
         )
         refuse_foreign(reply, "ListMultipartUploads", location, "IsTruncated", "Bucket", "MaxUploads")
-        uploads = [
-            UploadEntry(item["Key"], item["UploadId"], _nanoseconds(item.get("Initiated")))
-            for item in reply.get("Uploads", [])
-        ]
+        try:
+            uploads = [
+                UploadEntry(item["Key"], item["UploadId"], _nanoseconds(item.get("Initiated")))
+                for item in reply.get("Uploads", [])
+            ]
+        except KeyError:
+            raise foreign("ListMultipartUploads", location, "an upload has no key, or no id") from None
         if not reply.get("IsTruncated"):
             return UploadPage(uploads, None)
-        return UploadPage(uploads, (reply.get("NextKeyMarker", ""), reply.get("NextUploadIdMarker", "")))
+        if not reply.get("NextKeyMarker"):
+            raise foreign("ListMultipartUploads", location, "more uploads follow, and no marker says where")
+        return UploadPage(uploads, (reply["NextKeyMarker"], reply.get("NextUploadIdMarker", "")))
 
     def presign(
         self, location: Location, method: Literal["GET", "PUT"], expires: int, *, version_id: str | None = None
@@ -516,7 +540,10 @@ def _nanoseconds(time: Any) -> int | None:
     """
     if not isinstance(time, datetime):
         return None
-    return calendar.timegm(time.utctimetuple()) * 10**9  # a time without a zone is UTC
+    try:
+        return calendar.timegm(time.utctimetuple()) * 10**9  # a time without a zone is UTC
+    except OverflowError:  # at an end of the calendar, in another zone
+        return None
 
 
 def _written(reply: Mapping[str, Any], *fields: str) -> Written:

@@ -9,16 +9,20 @@ the servers beyond Amazon need, unless the user's own configuration says otherwi
 
 Responses are never checked against a checksum by botocore (``when_required``): some servers send that of the whole
 object along with a range of it. What is read from start to end is held against it by the core.
+
+botocore reads every answer that is no object's bytes whole, however long it is. ``_BoundedSession`` stands before its
+HTTP session and gives up where no answer of S3's would go on.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from storagekit_s3.connections import BUFFER, MOST_DOCUMENT, MalformedReplyError
 from storagekit_s3.options import Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS
 from storagekit_s3.servers import is_amazon
@@ -87,12 +91,71 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
         settings["s3"] = {"addressing_style": style}
     verify: bool | str | None = connection.ca_bundle if connection.verify else False
     client = session.client("s3", endpoint_url=connection.endpoint_url, verify=verify, config=Config(**settings))
+    endpoint: Any = getattr(client, "_endpoint", None)
+    if hasattr(endpoint, "http_session"):  # botocore does not promise that it is there
+        endpoint.http_session = _BoundedSession(endpoint.http_session)
     if connection.sse_customer_key is not None or connection.request_payer is not None:
         client.meta.events.register("provide-client-params.s3", _parameters_of_all(connection))
     client.meta.events.register("before-sign.s3.GetObject", _ask_for_checksum)
     if custom:
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
     return client
+
+
+class _BoundedSession:
+    """The HTTP session of a client, and of its answers no more than a document may have."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def send(self, request: Any) -> Any:
+        streaming, request.stream_output = request.stream_output, True  # else it would read the body itself
+        try:
+            response = self._session.send(request)
+        finally:
+            request.stream_output = streaming
+        if not streaming or response.status_code >= 300:
+            response.raw = _BoundedBody(response.raw)
+            _read_whole(request, response)
+        return response
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class _BoundedBody:
+    """A body that ends in an error where it goes on for too long."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def stream(self) -> Iterator[bytes]:
+        length = 0
+        for piece in self._raw.stream(BUFFER):
+            length += len(piece)
+            if length > MOST_DOCUMENT:
+                self._raw.close()
+                raise MalformedReplyError(f"an answer of more than {MOST_DOCUMENT} bytes")
+            yield piece
+
+
+def _read_whole(request: Any, response: Any) -> None:
+    """Read the body, from which *response* keeps it; errors are those that the session itself makes of them."""
+    from botocore import exceptions
+    from urllib3.exceptions import ProtocolError, ReadTimeoutError, SSLError
+
+    try:
+        response.content  # noqa: B018
+    except MalformedReplyError:
+        raise
+    except SSLError as error:
+        raise exceptions.SSLError(endpoint_url=request.url, error=error) from error
+    except ReadTimeoutError as error:
+        raise exceptions.ReadTimeoutError(endpoint_url=request.url, error=error) from error
+    except ProtocolError as error:
+        raise exceptions.ConnectionClosedError(error=error, request=request, endpoint_url=request.url) from error
+    except Exception as error:
+        raise exceptions.HTTPClientError(error=error) from error
 
 
 def _parameters_of_all(connection: Connection) -> Callable[..., dict[str, Any]]:
@@ -133,8 +196,11 @@ def _add_content_md5(request: Any, **_: Any) -> None:
     request.headers["Content-MD5"] = base64.b64encode(digest).decode()
 
 
-def _timestamp(text: Any) -> datetime:
-    """A time in a reply. botocore's own parser is a general one, and takes most of the time of a listing."""
+def _timestamp(text: Any) -> datetime | None:
+    """A time in a reply; None for what is none, which is no reason to have nothing of the reply.
+
+    botocore's own parser is a general one, and takes most of the time of a listing.
+    """
     for read in (datetime.fromisoformat, parsedate_to_datetime):  # in XML, and in headers
         try:
             return read(text)
@@ -142,5 +208,8 @@ def _timestamp(text: Any) -> datetime:
             continue
     from botocore.utils import parse_timestamp
 
-    parsed: datetime = parse_timestamp(text)
+    try:
+        parsed: datetime = parse_timestamp(text)
+    except (OverflowError, RuntimeError, TypeError, ValueError):
+        return None
     return parsed

@@ -25,7 +25,7 @@ from storagekit_s3.media import media_type
 from storagekit_s3.options import KNOWN_OPTIONS, Connection, S3Options
 from storagekit_s3.options import parse as parse_options
 from storagekit_s3.refusals import explain
-from storagekit_s3.servers import Profile
+from storagekit_s3.servers import DIRECTORY_BUCKET, Profile
 from storagekit_s3.stats import stat_of
 
 __all__ = ["S3Driver"]
@@ -36,8 +36,6 @@ MAX_KEY_BYTES = 1024
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[A-Za-z0-9:._-]+")
 # A signature of version 4 is valid for at most a week.
 MAX_PRESIGN_SECONDS = 7 * 24 * 3600
-# The names of Amazon's directory buckets end so; they list in no order.
-DIRECTORY_BUCKET = "--x-s3"
 
 
 def _connect(connection: Connection, ledger: Ledger) -> Client:

@@ -314,6 +314,9 @@ def _client_error(error: BaseException, operation: str, location: Location) -> O
             return _local_error(cause, operation, location)
     if names & _CUT or any(type(cause).__name__ in _CUT for cause in chain):
         return errors.os_error(errno.ECONNRESET, location, "The connection to the store was cut")
+    if "botocore.parsers" in _modules(error):  # a field that is no number; it is not the caller's
+        text = f"{operation} was answered with something that is no store's answer: {type(error).__name__}"
+        return errors.os_error(errno.EIO, location, text)
     if names & _INVALID_SETUP:
         return errors.invalid(location, str(error))
     return errors.os_error(errno.EIO, location, f"{operation} failed ({type(error).__name__})")

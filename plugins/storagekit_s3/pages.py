@@ -18,12 +18,16 @@ from storagekit_s3.api import Entry, Page
 from storagekit_s3.documents import Document, DocumentError, read
 from storagekit_s3.replies import bare_etag, header_time
 
-__all__ = ["listed_time", "read_page"]
+__all__ = ["decoded", "listed_size", "listed_time", "read_page"]
+
+# Systems count the bytes of a file in 63 bits; what is more, or less than nothing, is no size.
+MOST_BYTES = (1 << 63) - 1
+_SIZE = re.compile("[0-9]{1,19}")
 
 _ENTRY = re.compile(
     "<Contents><Key>([^<]*)</Key><LastModified>([^<]*)</LastModified><ETag>([^<]*)</ETag>"
     "(?:<ChecksumAlgorithm>[^<]*</ChecksumAlgorithm>)*(?:<ChecksumType>[^<]*</ChecksumType>)?"
-    r"<Size>([0-9]+)</Size><StorageClass>([^<]*)</StorageClass></Contents>"
+    r"<Size>([0-9]{1,18})</Size><StorageClass>([^<]*)</StorageClass></Contents>"
 )
 _FIRST, _LAST = "<Contents>", "</Contents>"
 _QUOTE = "&quot;"
@@ -37,7 +41,7 @@ def read_page(data: bytes, check: Callable[[Document], None]) -> Page:
     entries, rest = _taken_out(data)
     document = read(rest)
     check(document)
-    decode = _unquoted if document.fields.get("EncodingType") == "url" else str
+    decode = decoded if document.fields.get("EncodingType") == "url" else str
     try:
         if entries is None:
             found = [_of_record(record, decode) for record in document.of("Contents")]
@@ -85,19 +89,30 @@ def _unescaped(text: str) -> str:
 
 
 def _of_record(record: Mapping[str, str], decode: Callable[[str], str]) -> Entry:
-    size = record.get("Size")
     return Entry(
         decode(record["Key"]),
-        None if size is None else int(size),
+        listed_size(record.get("Size")),
         bare_etag(record.get("ETag")),
         listed_time(record.get("LastModified")),
         record.get("StorageClass"),
     )
 
 
-def _unquoted(text: str) -> str:
-    """A key as it was before it was encoded for a listing, where a space is a plus sign."""
-    return unquote_plus(text) if "%" in text or "+" in text else text
+def decoded(text: str) -> str:
+    """A key as it was before it was encoded for a listing, where a space is a plus sign.
+
+    Bytes that are no UTF-8 become what ``os.fsdecode`` makes of them, and so name no other key than their own.
+    """
+    return unquote_plus(text, errors="surrogateescape") if "%" in text or "+" in text else text
+
+
+def listed_size(text: str | int | None) -> int | None:
+    """A size in a document, which may be left out; ``ValueError`` for what is none."""
+    if text is None:
+        return None
+    if not _SIZE.fullmatch(str(text)) or int(text) > MOST_BYTES:
+        raise ValueError
+    return int(text)
 
 
 # What was written together has the same time: most entries of a page have that of their neighbour.
@@ -114,4 +129,7 @@ def listed_time(text: str | None) -> int | None:
         time = datetime.fromisoformat(text)
     except ValueError:
         return header_time(text)
-    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()) * 10**9
+    try:
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()) * 10**9
+    except (OverflowError, ValueError):  # at an end of the calendar, in another zone
+        return None

@@ -71,16 +71,24 @@ _STATUS_OF_CODE = {"AccessDenied": 403, "InternalError": 500, "SlowDown": 503}
 
 
 def batch_failures(
-    entries: Iterable[Mapping[str, str]], wanted: Mapping[str, Location], bucket: Location
+    refused: Iterable[Mapping[str, str]],
+    removed: Iterable[Mapping[str, str]],
+    wanted: Mapping[str, Location],
+    bucket: Location,
 ) -> list[tuple[Location, OSError]]:
-    """The errors in the answer to a DeleteObjects of the *wanted* keys."""
+    """The errors in the answer to a DeleteObjects of the *wanted* keys; a key that it passes over is one."""
     failed = []
-    for entry in entries:
+    unsaid = wanted.keys() - {entry.get("Key", "") for entry in removed}
+    for entry in refused:
         key = entry.get("Key", "")
+        unsaid.discard(key)
         location = wanted.get(key, Location(bucket.scheme, bucket.container, key))
         code, message = entry.get("Code", "unknown"), entry.get("Message", "")
         status = _STATUS_OF_CODE.get(code, 400)
         failed.append((location, reply_error("DeleteObjects", location, code=code, status=status, message=message)))
+    for key in sorted(unsaid):
+        text = "The server did not say whether it was removed"
+        failed.append((wanted[key], errors.describe(errors.os_error(errno.EIO, wanted[key], text))))
     return failed
 
 

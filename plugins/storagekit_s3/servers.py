@@ -17,7 +17,10 @@ from urllib.parse import urlsplit
 
 from storagekit.driver import Absent, Condition
 
-__all__ = ["PROFILES", "Profile", "is_amazon", "profile_of"]
+__all__ = ["DIRECTORY_BUCKET", "PROFILES", "Profile", "is_amazon", "profile_of"]
+
+# The names of Amazon's directory buckets end so; they list in no order.
+DIRECTORY_BUCKET = "--x-s3"
 
 
 @dataclass(frozen=True, slots=True)

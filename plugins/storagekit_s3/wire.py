@@ -209,7 +209,7 @@ class WireApi:
         _, document = self._caller.call(request)
         # Each key is in the answer, removed or not: an empty one would not tell a store's from a gateway's.
         refuse_foreign({name for name, _ in document.records}, "DeleteObjects", locations[0], "Deleted", "Error")
-        return batch_failures(document.of("Error"), wanted, bucket)
+        return batch_failures(document.of("Error"), document.of("Deleted"), wanted, bucket)
 
     def list_page(
         self, location: Location, prefix: str, *, delimited: bool, limit: int, start_after: str, token: str | None
