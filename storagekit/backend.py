@@ -22,6 +22,7 @@ from storagekit.driver import (
     Upload,
 )
 from storagekit.errors import invalid, no_driver, unsupported
+from storagekit.findings import Finding
 from storagekit.location import Location
 
 if TYPE_CHECKING:
@@ -203,6 +204,11 @@ class Backend:
         """How this location is reached, in lines for a person."""
         lines: Sequence[str] | None = self._hooks.diagnose(location=location, options=options)
         return self._answer(lines, "diagnose", location)
+
+    def examine(self, location: Location, options: Options) -> Iterator[Finding]:
+        """What the driver finds out by trying, in a directory of its own."""
+        findings: Iterator[Finding] | None = self._hooks.examine(location=location, options=options)
+        return self._answer(findings, "examine", location)
 
     def reset_after_fork(self) -> None:
         """In a forked child, before anything else."""
