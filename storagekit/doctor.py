@@ -8,8 +8,8 @@ What only a driver knows to ask, it asks itself (the hook ``examine``), in a dir
 that is written lies below one directory with a random name, so that no key of the user's is touched; at the end,
 and after any exception, everything that is found there is removed, unfinished uploads too. What cannot be is named.
 
-*Errors.* What goes wrong in one trial is its finding, and the next one begins. Where nobody answers any more there is no
-sense in going on, so that ends the examination.
+*Errors.* What goes wrong in one trial is its finding, and the next one begins. Where nobody answers any more there
+is no sense in going on, so that ends the examination.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import threading
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 from storagekit.backend import Resource
-from storagekit.driver import Options, Traits
+from storagekit.driver import Options, Stat, Traits
 from storagekit.errors import ObjectChangedError, invalid
 from storagekit.findings import Finding
 from storagekit.location import Location
@@ -88,7 +88,8 @@ class _Place:
             return file.read()
 
     def identity(self, url: str) -> str | None:
-        return self.storage.stat(url, options=self.options).identity
+        found: Stat = self.storage.stat(url, options=self.options)
+        return found.identity
 
 
 def explain(error: BaseException) -> str:
@@ -172,7 +173,7 @@ def _try_all(storage: Storage, resource: Resource, traits: Traits, options: Opti
                 report.left += _clean_up(storage, scratch, traits, options)
 
 
-def _findings(place: _Place, special: Location) -> Iterator[Finding]:
+def _findings(place: _Place, special: Location) -> Generator[Finding, None, None]:
     for topic, trial in _TRIALS:
         try:
             yield from trial(place)

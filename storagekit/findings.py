@@ -29,6 +29,6 @@ class Finding:
     consequence: str = ""
     """What the library does because of it."""
     wrong: bool = False
-    """The library relies on it here, and it does not hold: bytes may be lost, or a promise of the traits is not kept."""
+    """The library relies on it here, and it does not hold: bytes may be lost, or a promise is not kept."""
     advice: str = ""
     """What the user could set to make more of this store."""
