@@ -205,7 +205,7 @@ def _conclusion(report: Report, wrong: int) -> str:
 def _table(findings: Sequence[Finding], width: int) -> list[str]:
     head = ("topic", "works", "what was seen", "what the library does because of it")
     rows = [(f.topic, "NO!" if f.wrong else _WORKS[f.works], f.seen, f.consequence) for f in findings]
-    first = min(max(len(row[0]) for row in (head, *rows)), 34)
+    first = min(max(len(row[0]) for row in (head, *rows)), 38)
     left = width - first - 7 - 6
     widths = (first, 7, left * 11 // 20, left - left * 11 // 20)
     lines = [_row(head, widths), "  ".join("-" * column for column in widths)]

@@ -332,16 +332,21 @@ def _exclusive(place: _Place) -> Iterator[Finding]:
     topic = "create only (open 'x')"
     url = place.write("taken", b"the first")
     if not place.traits.exclusive_create:
+        consequence = "of two writers at one moment both may win, as the options accept"
+        try:
+            place.write("not-taken", b"the first", "xb")
+            said = "a look before the write"
+        except io.UnsupportedOperation:
+            said, consequence = "not promised here", "open(url, 'x') is refused with a reason"
         try:
             place.write("taken", b"the second", "xb")
-            said = "accepted"
-        except OSError as error:
-            said = type(error).__name__
-        faults = _compare("the object", b"the first", place.read(url))
+        except (FileExistsError, io.UnsupportedOperation):
+            pass
+        faults = _compare("the object that was there", b"the first", place.read(url))
         if faults:
             yield Finding(topic, False, "; ".join(faults), "AN OBJECT IS OVERWRITTEN by open(url, 'x')", wrong=True)
         else:
-            yield Finding(topic, False, f"{said}; the object is as it was", "open(url, 'x') is refused with a reason")
+            yield Finding(topic, False, said, consequence)
         return
     faults = []
     try:

@@ -1,9 +1,9 @@
 """Examining: what a server does, tried, and held against what ``servers`` says of its kind.
 
 The trials stand in three modules: ``trials_objects`` (bytes, ranges, checksums, headers), ``trials_changes``
-(conditions, uploads, copies) and ``trials_names`` (keys and listings). Each yields findings. What bears on a field of ``Profile`` is
-noted here: a promise that the server does not keep is *wrong*, and more than was promised is worth a word at the
-end, because another value of the option ``server`` would make use of it.
+(conditions, uploads, copies) and ``trials_names`` (keys and listings). Each yields findings. What bears on a field of
+``Profile`` is noted here: a promise that the server does not keep is *wrong*, and more than was promised is worth a
+word at the end, because another value of the option ``server`` would make use of it.
 
 The trials speak to the server through the port, so that no caution of the driver's stands between.
 Whatever they write is remembered before it is sent, and removed at the end: object by object, also what
@@ -105,7 +105,7 @@ def said(error: OSError) -> str:
     """How the server refused, in a few words."""
     status, code = status_of(error), store_code_of(error)
     if status is None:
-        return f"no answer ({error.strerror})"
+        return str(error.strerror)
     return str(status) if code in (None, str(status)) else f"{status} {code}"
 
 

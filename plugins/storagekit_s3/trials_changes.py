@@ -172,16 +172,19 @@ def abandoned(bench: Bench) -> Iterator[Finding]:
     where = bench.at("aborted")
     upload_id = bench.begin(where)
     part = Part(1, bench.api.put_part(where, upload_id, 1, b"never seen") or "")
-    bench.api.abort_upload(where, upload_id)
+    aborted = bench.attempt(lambda: bench.api.abort_upload(where, upload_id))
     late = bench.attempt(lambda: bench.api.complete_upload(where, upload_id, [part]))
     there = bench.attempt(lambda: bench.api.head(where)).accepted
-    seen = "gone" if not late.accepted and not there else "IT CAN STILL BE COMPLETED"
-    harm = "" if not there else "what was discarded is published"
-    yield Finding("an aborted upload", not there, seen, harm, wrong=there)
+    if not aborted.accepted:
+        harm = "what is given up stays in the store, unseen, and costs room"
+        yield Finding("an aborted upload", False, str(aborted), harm)
+    else:
+        seen = "gone" if not late.accepted and not there else "IT CAN STILL BE COMPLETED"
+        yield Finding("an aborted upload", not there, seen, "" if not there else "it is unseen", wrong=there)
     small = bench.attempt(lambda: _small_parts(bench))
-    seen = "refused" if small.value is not None and not small.value.accepted else "accepted"
-    seen = f"{seen} ({small.value})" if small.value is not None else str(small)
-    yield Finding("parts of less than 5 MiB", seen.startswith("accepted"), seen, "never sent, but for the last one")
+    taken = small.value is not None and small.value.accepted
+    seen = "accepted" if taken else f"refused ({small.value or small})"
+    yield Finding("parts of less than 5 MiB", taken, seen, "never sent, but for the last one")
 
 
 def _small_parts(bench: Bench) -> Outcome[Written]:
@@ -204,7 +207,6 @@ def copies(bench: Bench) -> Iterator[Finding]:
     asked = Source(source.location, None)
     span = (1000, 150_000)
     part = bench.attempt(lambda: bench.api.copy_part(where, upload_id, 1, asked, span))
-    old = bench.attempt(lambda: bench.api.copy_part(where, upload_id, 2, stale, span))
     if part.value:
         etag = part.value
         done = bench.attempt(lambda: bench.api.complete_upload(where, upload_id, [Part(1, etag)]))
@@ -213,8 +215,17 @@ def copies(bench: Bench) -> Iterator[Finding]:
     else:
         works, seen = False, "a part without ETag, which is empty" if part.accepted else str(part)
     yield bench.judge("copy_part", "UploadPartCopy", works, seen)
+    where = bench.at("copy-parts-stale")
+    other_id = bench.begin(where)
+    old = bench.attempt(lambda: bench.api.copy_part(where, other_id, 1, stale, span))
     works = whole.unsatisfied and old.unsatisfied
     seen = f"another version: CopyObject {whole}, UploadPartCopy {old}"
+    # Swift compares the ETag of such an object with another one that it has.
+    parts = bench.at("copy-source-parts")
+    if works and _upload(bench, parts, b"a part").accepted:
+        same = Source(parts, bench.api.head(parts).etag)
+        made = bench.attempt(lambda: bench.api.copy(bench.at("copy-of-parts"), same, Attributes(), replace=False))
+        works, seen = made.accepted, seen + ("" if made.accepted else f"; {made} for the same one, written in parts")
     yield bench.judge("copy_source_condition", "copy if unchanged", works, seen)
 
 
@@ -238,9 +249,23 @@ def deletes(bench: Bench) -> Iterator[Finding]:
         right = not still and not failed
         seen = "gone, with a Content-MD5" if right else f"{len(still)} of {len(batch)} are still there; {failed}"
         yield Finding("batch delete", right, seen, "1000 keys in a request", wrong=bool(still) and not failed)
+    yield _spaced_batch(bench)
     missing = bench.attempt(lambda: bench.api.delete(bench.at("never-there")))
     quiet = missing.accepted or (missing.error is not None and status_of(missing.error) == 404)
     yield Finding("deleting what is not there", quiet, str(missing), "remove() looks first", wrong=not quiet)
+
+
+def _spaced_batch(bench: Bench) -> Finding:
+    """A parser of XML that trims its texts takes such a key for another one."""
+    spaced, other = bench.at("batch/spaced "), bench.at("batch/spaced")
+    for where in (spaced, other):
+        bench.api.put(where, where.path.encode(), Attributes())
+    reply = bench.attempt(lambda: bench.api.delete_many([spaced]))
+    gone = not bench.attempt(lambda: bench.api.head(spaced)).accepted
+    right = bench.holds(other, other.path.encode())
+    seen = ("the right one is gone" if gone else "it is still there") if right else "ANOTHER KEY IS GONE in its place"
+    seen = seen if reply.accepted else f"refused ({reply})"
+    return Finding("batch delete of 'key '", gone and right, seen, "such keys are deleted one by one")
 
 
 TRIALS: tuple[Trial, ...] = (

@@ -67,7 +67,7 @@ def _faults(bench: Bench, keys: Mapping[str, Location]) -> dict[str, str]:
         try:
             if bench.read(where) != what.encode():
                 faults[what] = "ANOTHER OBJECT is read"
-            elif where.path not in _listed(bench, where.path):
+            elif where.path not in _listed(bench, where.parent.path):
                 faults[what] = "not listed under its name"
         except OSError as error:
             faults[what] = f"written, then {said(error)}"
@@ -104,10 +104,10 @@ def long_and_composed(bench: Bench) -> Iterator[Finding]:
 def beside(bench: Bench) -> Iterator[Finding]:
     """An object beside a directory of its name."""
     topic = "'a' beside 'a/b'"
-    outer, inner = bench.at("beside/a"), bench.at("beside/a/b")
-    first, second = bench.at("beside/c/d"), bench.at("beside/c")
-    faults = _faults(bench, {"'a', then 'a/b'": outer, "'a/b'": inner})
-    faults |= _faults(bench, {"'c/d', then 'c'": first, "'c'": second})
+    faults = _faults(bench, {"'a'": bench.at("beside/a"), "'a/b' then": bench.at("beside/a/b")})
+    if not faults:
+        # Where the one order fails the other does harm: rclone then lists an object that nobody can remove.
+        faults = _faults(bench, {"'c/d'": bench.at("beside/c/d"), "'c' then": bench.at("beside/c")})
     seen = "both are kept" if not faults else "; ".join(f"{what}: {why}" for what, why in faults.items())
     yield bench.judge("file_beside_directory", topic, not faults, seen)
 
