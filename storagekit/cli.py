@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -116,7 +117,10 @@ def _doctor(parser: argparse.ArgumentParser, url: str, given: Mapping[str, str],
     except KeyboardInterrupt:
         _complain("interrupted; what was written has been removed, as far as that was possible", as_json)
         return 130
-    print(blot(_document(report) if as_json else _page(report)))
+    try:
+        print(blot(_document(report) if as_json else _page(report)), flush=True)
+    except BrokenPipeError:  # as with ``| head``: who reads it has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if report.ok else 1
 
 

@@ -457,29 +457,28 @@ _NAMES = {
 
 
 def _odd_names(place: _Place) -> Iterator[Finding]:
-    faults = []
+    faults, corrupt = [], []
     if not place.traits.implicit_directories:
         place.storage.mkdir(place.url("names"), options=place.options)
+    written = {}
     for what, name in _NAMES.items():
         try:
-            place.write(f"names/{name}", what.encode())
+            written[what] = place.write(f"names/{name}", what.encode())
         except OSError as error:
             faults.append(f"{what}: {explain(error)}")
     found = place.storage.listdir(place.url("names"), options=place.options)
-    for what, name in _NAMES.items():
-        if any(fault.startswith(what) for fault in faults):
-            continue
+    for what, url in written.items():
         try:
-            faults += _compare(what, what.encode(), place.read(place.url(f"names/{name}")))
+            corrupt += _compare(what, what.encode(), place.read(url))
         except OSError as error:
             faults.append(f"{what}: {explain(error)}")
-        if name not in found:
+        if _NAMES[what] not in found:
             faults.append(f"{what}: not in the listing")
-    if faults and not place.traits.literal_keys:
+    if faults and not corrupt and not place.traits.literal_keys:
         yield Finding("odd names", False, "; ".join(faults), "such names do not work here")
         return
     fine = f"{len(_NAMES)} kept as they are: {', '.join(_NAMES)}"
-    yield _verdict("odd names", faults, fine, "", "keys are taken for others")
+    yield _verdict("odd names", corrupt + faults, fine, "", "keys are taken for others, or fail")
 
 
 _TRIALS: tuple[tuple[str, Callable[[_Place], Iterator[Finding]]], ...] = (

@@ -1,4 +1,4 @@
-"""Diagnosing: how a bucket is reached, in lines for a person.
+"""Diagnosing: how a bucket is reached, in lines for a person, without asking the server anything.
 
 Of credentials they say where they come from, and nothing else: no key, not even the public half of one.
 """
@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 
 from storagekit.location import Location
 from storagekit_s3.api import Api
-from storagekit_s3.conditions import learn_profile
 from storagekit_s3.options import S3Options
 from storagekit_s3.routes import Route
-from storagekit_s3.servers import is_amazon
+from storagekit_s3.servers import is_amazon, profile_of
 
 __all__ = ["describe"]
 
@@ -39,16 +38,18 @@ def describe(api: Api, location: Location, options: S3Options) -> Iterator[str]:
     yield f"endpoint: {_harmless(api.endpoint)}"
     region = route.region if isinstance(route, Route) else _region(api, location)
     yield f"region: {region or 'none'}"
-    profile = learn_profile(api, Location(location.scheme, location.container, ""), options.server)
-    yield f"server header: {api.server or 'none'}"
+    yield f"server header: {'not known: there was no answer yet' if api.server is None else api.server or 'none'}"
+    profile = profile_of(api.endpoint, api.server, options.server)
     why = "by its Server header"
     if options.server is not None:
         why = "by the option server"
     elif is_amazon(api.endpoint):
         why = "by the endpoint's host name"
+    elif profile is None:
+        why = "there was no answer yet"
     elif profile.name == "generic":
         why = "because neither host nor Server header tells"
-    yield f"profile: {profile.name}, {why}"
+    yield f"profile: {'not known' if profile is None else profile.name}, {why}"
     if options.conditional_writes is not None:
         yield f"conditional writes: {options.conditional_writes}, by the option"
     yield f"transport: {_transport(route, location, options)}"

@@ -255,7 +255,7 @@ class WireApi:
             request.path = ""
         request.payload = payload or self._payload(body)
         reply = self._caller.open(request)
-        return Answer(reply.status, reply.headers, b"" if method == "HEAD" else read_all(reply))
+        return Answer(reply.status, reply.headers, read_all(reply))
 
     @property
     def route(self) -> Route:
