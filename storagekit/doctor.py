@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 
 from storagekit.backend import Resource
 from storagekit.driver import Options, Stat, Traits
-from storagekit.errors import ObjectChangedError, invalid
+from storagekit.errors import InvalidArgumentError, ObjectChangedError, invalid
 from storagekit.findings import Finding
 from storagekit.location import Location
 from storagekit.storage import Storage
@@ -117,7 +117,7 @@ def examine(storage: Storage, url: str, options: Options | None = None) -> Repor
         traits = _reach(resource, report)
         _try_all(storage, resource, traits, options, report)
     except OSError as error:
-        if isinstance(error, ValueError) and getattr(error, "status", None) is None:
+        if isinstance(error, InvalidArgumentError) and not report.findings and getattr(error, "status", None) is None:
             raise  # an option's value, or a URL that the driver does not take
         report.failure = explain(error)
     return report
@@ -126,7 +126,7 @@ def examine(storage: Storage, url: str, options: Options | None = None) -> Repor
 def _reach(resource: Resource, report: Report) -> Traits:
     """See that the place can be listed, and note how it is reached; the traits that are promised there."""
     where = Location(resource.location.scheme, resource.location.container, resource.location.prefix)
-    if not where.container and resource.location.scheme != "file":
+    if not where.container and not where.path:
         raise invalid(where, "a container is needed, as in s3://bucket or s3://bucket/prefix")
     failure: OSError | None = None
     try:

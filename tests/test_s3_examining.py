@@ -45,21 +45,14 @@ def wrong(report: Report) -> set[str]:
     return {finding.topic for finding in report.findings if finding.wrong}
 
 
-@pytest.mark.parametrize("prefix", ["prefix", "deep/prefix/", ""])
-def test_a_server_that_is_what_it_says(bucket: Bucket, prefix: str) -> None:
-    bucket.write("prefix/mine", b"untouched")
-    bucket.write("mine", b"untouched")
-    report = report_of(bucket, prefix)
-    assert (report.failure, report.left, wrong(report)) == (None, [], set())
-    assert len(works(report)) == len(report.findings) > 45
-    # Nothing stays, and the user's keys are what they were.
-    assert bucket.keys() == ["mine", "prefix/mine"]
-    assert bucket.uploads() == []
-    assert bucket.read("prefix/mine") == bucket.read("mine") == b"untouched"
-
-
 def test_what_the_two_servers_are(bucket: Bucket) -> None:
-    found = works(report_of(bucket))
+    bucket.write("prefix/mine", b"untouched")
+    report = report_of(bucket)
+    assert (report.failure, report.left, wrong(report)) == (None, [], set())
+    # Nothing stays, and the user's key is what it was.
+    assert (bucket.keys(), bucket.uploads(), bucket.read("prefix/mine")) == (["prefix/mine"], [], b"untouched")
+    found = works(report)
+    assert len(found) == len(report.findings) > 45
     moto = bucket.kind == "moto"
     assert found["PUT if absent (If-None-Match: *)"] is moto
     assert found["PUT if unchanged (If-Match)"] is moto
@@ -75,6 +68,15 @@ def test_what_the_two_servers_are(bucket: Bucket) -> None:
     assert found["presigned GET"] is True
     on_the_wire = bucket.options["transport"] == "wire"
     assert found["a wrong Content-MD5"] is (not moto if on_the_wire else None)
+
+
+def test_a_whole_bucket(on_moto: Bucket) -> None:
+    on_moto.write("mine", b"untouched")
+    report = report_of(on_moto, "")
+    assert (report.failure, report.left, wrong(report)) == (None, [], set())
+    [finding] = [found for found in report.findings if found.topic == "keys with odd segments"]
+    assert "'/' as the first character" in finding.seen
+    assert on_moto.keys() == ["mine"]
 
 
 def test_a_server_that_does_less_than_was_promised(on_rclone: Bucket) -> None:
