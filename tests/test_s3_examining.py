@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,11 @@ from storagekit.findings import Finding
 from storagekit.location import Location
 from storagekit_conformance.servers import S3Server, make_certificate
 from storagekit_s3 import examining
+from storagekit_s3.api import RangeReply
 from storagekit_s3.examining import Bench
 from storagekit_s3.options import parse
 from storagekit_s3.servers import PROFILES, Profile
+from storagekit_s3.wire import WireApi
 
 pytest_plugins = ["s3_support"]
 
@@ -119,6 +121,27 @@ def test_a_server_that_does_more_than_was_promised(on_moto: Bucket) -> None:
     assert verdict.advice == "the option server='moto' promises only what was seen"
     report = report_of(on_moto, server="swift")
     assert "profile" in wrong(report)
+
+
+@pytest.mark.parametrize("lie", ["other bytes", "all bytes"])
+def test_a_server_that_answers_ranges_wrongly(moto: S3Server, lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = WireApi.get
+
+    def get(api: WireApi, location: Location, start: int, stop: int, **pins: str | None) -> RangeReply:
+        if start == 0:
+            return honest(api, location, start, stop, **pins)
+        if lie == "all bytes":
+            return honest(api, location, 0, 1 << 40, **pins)
+        return replace(honest(api, location, start - 1, stop - 1, **pins), start=start, stop=stop)
+
+    monkeypatch.setattr(WireApi, "get", get)
+    options = {**moto.options(), "transport": "wire"}
+    with Storage() as storage:
+        report = examine(storage, f"s3://{moto.new_bucket()}", options)
+    assert {"ranges", "reading ranges"} <= wrong(report)
+    [finding] = [found for found in report.findings if found.topic == "ranges"]
+    assert ("CORRUPTED" in finding.consequence) == (lie == "other bytes")
+    assert report.left == []
 
 
 def test_over_https(on_tls: Bucket) -> None:
