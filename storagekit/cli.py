@@ -160,11 +160,14 @@ def _blotter(secrets: Iterable[str]) -> Callable[[str], str]:
 
 
 def _document(report: Report) -> str:
+    reached: dict[str, str] = {}
+    for name, value in map(_halves, report.how):
+        reached[name] = f"{reached[name]}; {value}" if name in reached else value
     return json.dumps(
         {
             "url": report.url,
             "ok": report.ok,
-            "reached": dict(_halves(line) for line in report.how),
+            "reached": reached,
             "failure": report.failure,
             "findings": [asdict(finding) for finding in report.findings],
             "left_behind": report.left,

@@ -164,7 +164,7 @@ class DriverHooks:
     def diagnose(self, location: Location, options: Options) -> Sequence[str] | None:
         """Lines for a person about how this location is reached: endpoint, region, server, whose credentials.
 
-        Each is ``name: value``. No secret may stand in one: of credentials they say only where they come from.
+        Best as ``name: value``. No secret may stand in one: of credentials they say only where they come from.
         """
 
     @hookspec(firstresult=True)
