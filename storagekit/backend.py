@@ -24,6 +24,7 @@ from storagekit.driver import (
     Upload,
 )
 from storagekit.errors import invalid, no_driver, unsupported
+from storagekit.findings import Finding
 from storagekit.location import Location
 
 if TYPE_CHECKING:
@@ -227,6 +228,11 @@ class Backend:
         """What the driver has counted."""
         counts: Mapping[str, int] = self._hooks.counts() or {}
         return counts
+
+    def examine(self, location: Location, options: Options) -> Iterator[Finding]:
+        """What the driver finds out by trying, in a directory of its own."""
+        findings: Iterator[Finding] | None = self._ask("examine", location, options, location=location)
+        return self._answer(findings, "examine", location)
 
     def reset_after_fork(self) -> None:
         """In a forked child, before anything else."""

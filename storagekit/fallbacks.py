@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from storagekit.driver import Matches, ObjectWriter, Option, Options, Stat, Traits, Upload
 from storagekit.errors import os_error, unsupported
+from storagekit.findings import Finding
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
 
@@ -110,3 +111,7 @@ class Fallbacks:
     @hookimpl(trylast=True)
     def diagnose(self, location: Location) -> Sequence[str]:
         raise self._refuse("diagnose itself", location)
+
+    @hookimpl(trylast=True)
+    def examine(self) -> Iterator[Finding]:
+        return iter(())

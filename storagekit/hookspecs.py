@@ -34,6 +34,7 @@ from typing import IO, Literal
 import pluggy
 
 from storagekit.driver import Condition, ObjectWriter, Option, Options, RangeReader, Stat, Traits, Upload
+from storagekit.findings import Finding
 from storagekit.location import Location
 
 __all__ = ["ENTRY_POINT_GROUP", "PROJECT", "DriverHooks", "hookimpl", "hookspec"]
@@ -170,7 +171,19 @@ class DriverHooks:
 
     @hookspec(firstresult=True)
     def diagnose(self, location: Location, options: Options) -> Sequence[str] | None:
-        """Lines for a person about how this location is reached: endpoint, region, server, whose credentials."""
+        """Lines for a person about how this location is reached: endpoint, region, server, whose credentials.
+
+        Best as ``name: value``. No secret may stand in one: of credentials they say only where they come from.
+        """
+
+    @hookspec(firstresult=True)
+    def examine(self, location: Location, options: Options) -> Iterator[Finding] | None:
+        """Try what only the driver knows to try, and yield what was found, for ``storagekit doctor``.
+
+        *location* is a directory of its own, with nothing in it: all that is written lies below it and is removed
+        again, at the latest when the iterator is closed. (The core then removes what a listing still shows.) What
+        the store refuses is a finding; an error that makes going on useless is raised. Without this hook: nothing.
+        """
 
     @hookspec(firstresult=True)
     def counts(self) -> Mapping[str, int] | None:

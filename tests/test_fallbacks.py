@@ -92,6 +92,10 @@ def test_what_cannot_be_made_of_four_hooks_is_refused(word: str) -> None:
     assert caught.value.errno == errno.ENOTSUP
 
 
+def test_a_driver_that_asks_nothing_finds_nothing() -> None:
+    assert list(backend(Four()).examine(HERE, {})) == []
+
+
 def test_delete_many_is_delete_for_one_after_another() -> None:
     class Deleting(Four):
         @hookimpl

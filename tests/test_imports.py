@@ -57,6 +57,14 @@ def test_importing_storagekit_loads_nothing_slow_that_it_does_not_need(tmp_path:
     assert (loaded_by("import storagekit", tmp_path) - before).isdisjoint(SLOW | WITH_A_DRIVER)
 
 
+def test_importing_storagekit_loads_nothing_of_the_command_line(tmp_path: Path) -> None:
+    code = "import storagekit; storagekit.touch('memory://box/key')"
+    loaded = loaded_by(code, tmp_path)
+    assert loaded.isdisjoint({"storagekit.cli", "storagekit.doctor"})
+    # Some environments load argparse in every interpreter.
+    assert "argparse" not in loaded - loaded_by("", tmp_path)
+
+
 def test_importing_storagekit_loads_what_no_thread_could_load_after_the_main_one(tmp_path: Path) -> None:
     assert "concurrent.futures.thread" in loaded_by("import storagekit", tmp_path)
 

@@ -21,7 +21,7 @@ from storagekit.location import Location
 from storagekit_conformance.support import in_child
 from storagekit_s3.api import Api, Attributes, Part, Source
 from storagekit_s3.boto import connect
-from storagekit_s3.boto_client import make_client
+from storagekit_s3.boto_client import header_checksum, make_client
 from storagekit_s3.driver import S3Driver
 from storagekit_s3.errors import doubt_of
 from storagekit_s3.options import Connection
@@ -207,6 +207,38 @@ def test_the_users_own_configuration_wins(no_aws: None, monkeypatch: pytest.Monk
     client = make_client(named)
     assert client.meta.config.s3["addressing_style"] == "path"
     client.close()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "calculation", "sent"),
+    [
+        ("https://minio.example", "when_supported", True),
+        ("https://minio.example", "when_required", False),
+        ("http://minio.example", "when_supported", False),  # no frames there
+        ("https://s3.us-east-1.amazonaws.com", "when_supported", False),  # which understands frames
+    ],
+)
+def test_checksums_go_in_a_header_where_frames_might_be_stored(
+    endpoint: str, calculation: str, sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", calculation)
+    client = make_client(Connection(endpoint, None, "us-east-1", "key", "secret"))
+    try:
+        parameters = header_checksum(client, b"data")
+        assert parameters == ({"ChecksumCRC32": "rfPzYw=="} if sent else {})
+        seen: list[Any] = []
+
+        def stop(request: Any, **_: object) -> None:
+            seen.append(request)
+            raise InterruptedError
+
+        client.meta.events.register_first("before-send.s3", stop)
+        with pytest.raises(InterruptedError):
+            client.put_object(Bucket="box", Key="key", Body=b"data", **parameters)
+        framed = b"aws-chunked" in seen[0].headers.get("Content-Encoding", b"")
+        assert framed == (endpoint.endswith("amazonaws.com"))
+    finally:
+        client.close()
 
 
 def test_the_header_that_a_batch_delete_needs_beyond_amazon() -> None:

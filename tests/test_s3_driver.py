@@ -143,6 +143,14 @@ def test_deleting_what_a_batch_cannot_name(on_moto: Bucket) -> None:
     assert on_moto.driver.delete_many([], on_moto.options) == []
 
 
+def test_keys_with_space_at_an_end_are_deleted_alone() -> None:
+    # s3rver's parser cuts it off, and deletes another key.
+    keys = [Location("s3", "box", path) for path in ("key ", " key", "key\n", "k ey")]
+    api = FakeApi(objects={key: Stored(b"", "e1") for key in keys})
+    assert api.driver().delete_many(keys, {}) == []
+    assert (api.objects, api.calls.count("delete"), api.calls.count("delete_many")) == ({}, 3, 1)
+
+
 def test_a_lost_answer_to_a_delete() -> None:
     api = FakeApi(objects={KEY: Stored(b"", "e1")}, faults={"delete": lost(KEY)})
     assert api.driver().delete(KEY, {}, Matches("e1")) is True

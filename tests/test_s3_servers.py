@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from storagekit.driver import Absent, Matches
@@ -45,6 +47,11 @@ def test_nothing_is_promised_for_an_unknown_server() -> None:
         assert not generic.completes(condition)
     assert not generic.delete_matches
     assert not generic.copy_source_condition
+
+
+def test_every_profile_is_in_the_documentation() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "s3.md").read_text(encoding="utf-8")
+    assert [name for name in PROFILES if f"| `{name}`" not in text] == []
 
 
 def test_amazons_hosts() -> None:

@@ -19,14 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from storagekit.checksums import Checksum
 from storagekit.driver import Condition
 from storagekit.location import Location
 
 __all__ = [
+    "Answer",
     "Api",
+    "Asks",
     "Attributes",
     "ByteStream",
     "Entry",
@@ -162,6 +164,36 @@ class UploadPage:
 
     uploads: Sequence[UploadEntry]
     marker: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The reply to a request as it came: names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+@runtime_checkable
+class Asks(Protocol):
+    """What an implementation may offer beside ``Api``: a request with headers of the caller's, for ``examining``."""
+
+    def ask(
+        self,
+        operation: str,
+        method: str,
+        location: Location,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        query: Mapping[str, str] | None = None,
+        payload: str | None = None,
+    ) -> Answer:
+        """Sign *headers* (names in lower case) and send them with *body*; errors as those of ``Api``.
+
+        *payload* goes along as the hash of the body, whatever that is; None: what an upload has here.
+        """
 
 
 class Api(Protocol):

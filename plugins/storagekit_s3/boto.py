@@ -36,7 +36,7 @@ from storagekit_s3.api import (
     Written,
 )
 from storagekit_s3.boto_calls import BotoSession, in_time
-from storagekit_s3.boto_client import make_client
+from storagekit_s3.boto_client import header_checksum, make_client
 from storagekit_s3.ledger import Ledger, Line
 from storagekit_s3.options import Connection
 from storagekit_s3.pages import decoded, listed_size
@@ -177,6 +177,7 @@ class BotoApi:
             **_key(location),
             **_parameters(attributes),
             **_condition(condition),
+            **header_checksum(self.session(location).client, body),
             Body=body,
         )
         # Swift answers a write that another has overtaken without an ETag: there is none, but a store has said so.
@@ -206,6 +207,7 @@ class BotoApi:
             **_key(location),
             UploadId=upload_id,
             PartNumber=number,
+            **header_checksum(self.session(location).client, body),
             Body=body,
         )
         return bare_etag(reply.get("ETag"))

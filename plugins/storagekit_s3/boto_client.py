@@ -5,7 +5,9 @@ the servers beyond Amazon need, unless the user's own configuration says otherwi
 
 * path-style addressing, because ``bucket.host`` resolves almost nowhere;
 * ``request_checksum_calculation="when_required"``: by default boto3 frames uploads over https in chunks with a
-  checksum at the end, which older servers refuse, or even store as if the frames were data.
+  checksum at the end, which older servers refuse, or even store as if the frames were data;
+* where the configuration wants checksums all the same, they go along in a header (``header_checksum``), as the wire
+  sends them, and never in frames.
 
 Responses are never checked against a checksum by botocore (``when_required``): some servers send that of the whole
 object along with a range of it. What is read from start to end is held against it by the core.
@@ -27,7 +29,7 @@ from storagekit_s3.options import Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS
 from storagekit_s3.servers import is_amazon
 
-__all__ = ["make_client", "make_session"]
+__all__ = ["header_checksum", "make_client", "make_session"]
 
 # What read_many has in flight (64), what transfers may run at once (32), and as many again for calls made by the user's
 # threads. A connection beyond that is closed after each request, as with botocore's own default of 10 most would be;
@@ -156,6 +158,21 @@ def _read_whole(request: Any, response: Any) -> None:
         raise exceptions.ConnectionClosedError(error=error, request=request, endpoint_url=request.url) from error
     except Exception as error:
         raise exceptions.HTTPClientError(error=error) from error
+
+
+def header_checksum(client: Any, body: bytes | bytearray) -> dict[str, str]:
+    """The parameters of an upload of *body* that keep botocore from framing it, where it would.
+
+    s3rver stores the frames as data, without a word. Amazon's own endpoints understand them.
+    """
+    endpoint = str(client.meta.endpoint_url)
+    asked = client.meta.config.request_checksum_calculation == "when_supported"
+    if not asked or is_amazon(endpoint) or not endpoint.startswith("https://"):
+        return {}
+    import base64
+    import zlib
+
+    return {"ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()}
 
 
 def _parameters_of_all(connection: Connection) -> Callable[..., dict[str, Any]]:

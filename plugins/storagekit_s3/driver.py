@@ -14,6 +14,7 @@ from typing import Literal
 
 from storagekit import errors
 from storagekit.driver import Condition, ObjectWriter, Option, Options, RangeReader, Stat, Traits, Upload
+from storagekit.findings import Finding
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
 from storagekit_s3 import copying, deleting, editing, listing, reading, writing
@@ -173,6 +174,21 @@ class S3Driver:
     @hookimpl
     def counts(self) -> Mapping[str, int]:
         return self._ledger.counts()
+
+    @hookimpl
+    def diagnose(self, location: Location, options: Options) -> Sequence[str]:
+        from storagekit_s3.diagnosing import describe  # for people, so nobody else waits for it
+
+        api, parsed = self._open(location, options)
+        return list(describe(api, location, parsed))
+
+    @hookimpl
+    def examine(self, location: Location, options: Options) -> Iterator[Finding]:
+        from storagekit_s3.examining import examine  # as above
+
+        api, parsed = self._open_object(location, options, changing=True)
+        bucket = Location(location.scheme, location.container, "")
+        return examine(api, location, parsed, self._profile(api, bucket, parsed))
 
     @hookimpl
     def reset_after_fork(self) -> None:

@@ -26,6 +26,7 @@ from storagekit.driver import Absent, Condition, Matches
 from storagekit.location import Location
 from storagekit_s3 import errors
 from storagekit_s3.api import (
+    Answer,
     Api,
     Attributes,
     Info,
@@ -36,7 +37,7 @@ from storagekit_s3.api import (
     UploadPage,
     Written,
 )
-from storagekit_s3.connections import Reply
+from storagekit_s3.connections import Reply, read_all
 from storagekit_s3.documents import Document, DocumentError
 from storagekit_s3.exchanges import Caller, Request
 from storagekit_s3.ledger import Line
@@ -52,6 +53,7 @@ from storagekit_s3.replies import (
     tag_count,
     whole_checksum,
 )
+from storagekit_s3.routes import Route
 from storagekit_s3.signing import UNSIGNED_PAYLOAD, encode_path, encode_query, payload_hash
 
 __all__ = ["WireApi"]
@@ -242,6 +244,34 @@ class WireApi:
     ) -> str:
         return self._boto().presign(location, method, expires, version_id=version_id)
 
+    def ask(
+        self,
+        operation: str,
+        method: str,
+        location: Location,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        query: Mapping[str, str] | None = None,
+        payload: str | None = None,
+    ) -> Answer:
+        request = _request(operation, method, location, query or {}, dict(headers), body)
+        if not location.path:
+            request.path = ""
+        request.payload = payload or self._payload(body)
+        reply, line = self._caller.open(request)
+        try:
+            data = read_all(reply)
+            line.received = len(data)
+        finally:
+            line.close()
+        return Answer(reply.status, reply.headers, data)
+
+    @property
+    def route(self) -> Route:
+        """Where the requests go."""
+        return self._caller.way.route
+
     def close(self) -> None:
         """Nothing: connections belong to all buckets together."""
 
@@ -254,13 +284,16 @@ class WireApi:
         body: bytes | bytearray,
     ) -> Request:
         """A request whose body is an object's."""
+        if self._caller.way.route.checksums:
+            headers |= _checksum(body)
+        path = "/" + encode_path(location.path)
+        return Request(operation, location, "PUT", path, encode_query(query), headers, body, self._payload(body))
+
+    def _payload(self, body: bytes | bytearray) -> str:
+        """The hash of an upload's body that is signed, or what stands for it."""
         route = self._caller.way.route
         secure = route.url.startswith("https://")
-        if route.checksums:
-            headers |= _checksum(body)
-        payload = UNSIGNED_PAYLOAD if secure and not route.signs_payload else payload_hash(body)
-        path = "/" + encode_path(location.path)
-        return Request(operation, location, "PUT", path, encode_query(query), headers, body, payload)
+        return UNSIGNED_PAYLOAD if secure and not route.signs_payload else payload_hash(body)
 
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
