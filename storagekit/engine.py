@@ -20,7 +20,6 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -30,6 +29,7 @@ from storagekit.blocks import BlockCache, CacheInfo
 from storagekit.driver import Options
 from storagekit.errors import invalid
 from storagekit.files import Streams
+from storagekit.hiding import HiddenOptions, hidden, refuse_password
 from storagekit.location import scheme_of
 from storagekit.registry import Registry
 from storagekit.room import Room
@@ -48,6 +48,8 @@ class Engine:
     """Settings, drivers, cache and threads. ``Storage`` adds the functions."""
 
     def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
+        if "options" in changes:
+            changes["options"] = hidden(changes["options"])
         self.settings = replace(settings or Settings(), **changes)
         self._registry = Registry(self.settings)
         self._transfers = Transfers(self.settings.threads)
@@ -99,14 +101,12 @@ class Engine:
             scheme = prefix.partition("://")[0]
             if self._registry.backend(scheme, prefix).has_secret(options):
                 raise TypeError(f"cannot pickle a Storage whose options for {prefix!r} hold a secret")
-        return type(self), (self.settings,)
+        return _restored, (type(self), self.settings.values())
 
     # -- from a path to a resource ------------------------------------------------------------------------
 
     def _resource(self, path: AnyPath | int, options: Options | None) -> Resource | None:
         """What a URL names; None for a plain local path or a file descriptor, which the builtins take as they are."""
-        if options is not None and not isinstance(options, Mapping):
-            raise TypeError(f"options must be a mapping, not {type(options).__name__}")
         text = _url_text(path)
         scheme = scheme_of(text) if text is not None else None
         if text is None or scheme is None:
@@ -117,12 +117,12 @@ class Engine:
             return None
         if self._closed:
             raise ValueError("this Storage is closed")
+        refuse_password(text)
         backend = self._registry.backend(scheme, text)
         # The prefixes in the settings are matched with the scheme as everyone writes it.
         given = self.settings.options_for(scheme, scheme + text[len(scheme) :], options)
         location = backend.parse(text)  # first: it refuses URLs that no message may repeat
-        backend.check_options(given, text)
-        return Resource(backend, location, given)
+        return Resource(backend, location, backend.take_options(given, text))
 
     def _url(self, path: AnyPath, options: Options | None) -> Resource:
         """What a URL names, for operations that plain local paths do not have."""
@@ -144,7 +144,8 @@ class Engine:
                 stores[0].backend.check_options({name: None}, stores[0].location)
         resolved = []
         for path, end in zip((source, target), ends, strict=True):
-            known = {} if end is None else {k: v for k, v in (options or {}).items() if k in end.backend.known_options}
+            names = [] if end is None else [name for name in options or {} if name in end.backend.known_options]
+            known = HiddenOptions({name: (options or {})[name] for name in names})
             resolved.append(self._resource(path, known) if known else end)
         return resolved[0], resolved[1]
 
@@ -157,6 +158,10 @@ class Engine:
         scheme, colon, rest = str(path).partition(":/")
         if colon and len(scheme) > 1 and "/" not in scheme and rest and self._registry.knows(scheme.lower()):
             raise invalid(path, f"pathlib collapses the slashes of a URL; pass the string '{scheme}://{rest}' instead")
+
+
+def _restored(kind: type[Engine], settings: dict[str, Any]) -> Engine:
+    return kind(Settings(**settings))
 
 
 def _url_text(path: object) -> str | None:

@@ -19,6 +19,7 @@ from storagekit.compression import open_local
 from storagekit.driver import Options
 from storagekit.engine import AnyPath, Engine
 from storagekit.errors import invalid
+from storagekit.hiding import hides_options
 from storagekit.modes import parse_mode
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = ["Opener"]
 Access = Literal["sequential", "random"]
 
 
+@hides_options
 class Opener(Engine):
     """An engine that opens."""
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 # Order matters within a group too. A module that does not exist yet may stand here; one that exists must.
 LINE = {
-    "vocabulary": "version errors modes location driver hookspecs settings",
+    "vocabulary": "version errors modes location hiding driver hookspecs settings",
     "dispatch": "fallbacks backend discovery registry",
     "streams": "ranges pace patterns readahead sharing transfers buffers segments flights blocks streaming filling"
     " access codecs compression reading native room sending writing drafts updating metering",
