@@ -5,8 +5,8 @@ reaper; two engines share nothing. Making one costs microseconds: drivers are im
 when they are needed.
 
 *Fork.* Every engine is prepared for ``os.fork``: its cache lock is held across the fork, so that the child finds
-the cache whole; in the child the threads are gone, pending blocks are given up, and drivers drop the
-connections that now belong to the parent.
+the cache whole; in the child the threads are gone, pending blocks are given up, handles get new buffers (``forking``),
+and drivers drop the connections that now belong to the parent.
 
 *Exit.* Writers that are still open when the interpreter exits are aborted, in the main thread, by ``atexit``.
 
@@ -24,6 +24,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from storagekit import forking
 from storagekit.backend import Resource
 from storagekit.blocks import BlockCache, CacheInfo
 from storagekit.driver import Options
@@ -205,6 +206,7 @@ def _after_fork_in_child() -> None:
         pool.reset_after_fork()
     for reaper in _reapers:
         reaper.reset_after_fork()
+    forking.renew()
     _fork_lock.release()
     for registry in _registries:  # last, because here drivers are asked
         registry.reset_after_fork()

@@ -22,7 +22,7 @@ LINE = {
     "vocabulary": "version errors modes location hiding driver hookspecs settings",
     "dispatch": "fallbacks backend discovery registry",
     "streams": "ranges pace patterns readahead sharing transfers buffers segments flights blocks streaming filling"
-    " access codecs compression reading native room sending writing drafts updating metering",
+    " access codecs compression forking reading native room sending writing drafts updating metering",
     "functions": "lookup chunks directories walking globbing files changes bulk bulk_writing trees",
     "storage": "engine opening storage",
     "faces": "paths patching fsspec_adapter __init__ s3filestream cli __main__",
