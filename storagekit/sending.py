@@ -188,8 +188,11 @@ class PartSender:
         return size
 
     def _settle_oldest(self) -> None:
-        job, _ = self._jobs[0]
-        job.result()  # until it is over it stays in the queue, where an abort finds and awaits it
+        oldest = next(iter(self._jobs), None)
+        if oldest is not None:
+            oldest[0].result()  # until it is over it stays in the queue, where an abort finds and awaits it
+        if oldest is None or oldest not in self._jobs:
+            raise self._given_up()  # by another thread, as at exit
         self._jobs.popleft()
 
     def publish(self) -> Stat:
