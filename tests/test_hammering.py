@@ -45,7 +45,7 @@ class Many:
         with self.storage.open(self.url, "wb") as file:
             file.write(data)
 
-    def together(self, work: Callable[[int], None]) -> None:
+    def together(self, work: Callable[[int], None], *, most: int = MOST_SOCKETS) -> None:
         """*work* in every thread at once; the first exception is raised."""
         begin = threading.Barrier(THREADS)
 
@@ -57,7 +57,7 @@ class Many:
         with ThreadPoolExecutor(THREADS) as threads:
             for done in [threads.submit(run, number) for number in range(THREADS)]:
                 done.result(120)
-        assert self.most <= MOST_SOCKETS
+        assert self.most <= most
 
 
 def sockets() -> int:
@@ -188,7 +188,7 @@ def test_one_prefix_is_listed_asked_about_and_written_by_all(many: Many) -> None
                 found = dict(storage.read_many([f"{folder}/{name}" for name in steady[:5]]))
                 assert found == {f"{folder}/{name}": name.encode() for name in steady[:5]}
 
-    many.together(work)
+    many.together(work, most=MOST_SOCKETS + 5 * THREADS)  # each read_many has five threads of its own
     written = [f"own-{n}-{turn}" for n in range(THREADS) for turn in range(4) if (n + turn) % 5 == 3]
     assert sorted(many.storage.listdir(folder)) == sorted([*steady, *written])
 
