@@ -57,7 +57,7 @@ class Many:
         with ThreadPoolExecutor(THREADS) as threads:
             for done in [threads.submit(run, number) for number in range(THREADS)]:
                 done.result(120)
-        assert self.most <= most
+        assert self.most <= most, f"{self.most} sockets at once"
 
 
 def sockets() -> int:
