@@ -25,6 +25,7 @@ from storagekit.driver import (
 )
 from storagekit.errors import invalid, no_driver, unsupported
 from storagekit.findings import Finding
+from storagekit.hiding import HiddenOptions, veiled
 from storagekit.location import Location
 
 if TYPE_CHECKING:
@@ -95,6 +96,17 @@ class Backend:
                 f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(sorted(self.known_options)) or 'none'}"
             )
             raise invalid(filename, f"unknown option {name!r} for {self.scheme}://; {known}")
+
+    def take_options(self, options: Options, filename: object) -> Options:
+        """*options* as the driver gets them: checked, and so that neither they nor the secrets among them show."""
+        self.check_options(options, filename)
+        return HiddenOptions(
+            {name: veiled(value) if self._veils(name, value) else value for name, value in options.items()}
+        )
+
+    def _veils(self, name: str, value: object) -> bool:
+        # An endpoint may have been given with a password in it, which the driver will refuse.
+        return self.known_options[name].secret or (isinstance(value, str) and "://" in value and "@" in value)
 
     def has_secret(self, options: Options) -> bool:
         """True where one of *options* is a secret."""

@@ -32,6 +32,7 @@ import io
 import operator
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import Empty, SimpleQueue
@@ -58,6 +59,10 @@ HEAD = 1024 * 1024
 LARGE_BYTES = 128 * 1024 * 1024
 
 P = TypeVar("P", bound=str | bytes | os.PathLike[Any])
+# How long closing a Storage waits for answers that nobody will take: most come in a fraction of a second, and one that
+# never comes is not worth waiting for.
+LEAVING_SECONDS = 3.0
+
 Steps = Generator[int, None, bytes]
 """How one object is read: it yields the size of a large one, once, to wait for room, and returns the bytes."""
 
@@ -228,15 +233,17 @@ class _Crew:
         self._todo: SimpleQueue[_Item[Any] | None] = SimpleQueue()
         self._begun = 0
         """How many were given, and not yet taken again."""
-        self._threads = 0
+        self._threads: list[threading.Thread] = []
         self._over = False
+        self._closing = False
+        streams.transfers.also_ends(self)
 
     def give(self, item: _Item[Any]) -> None:
         """Have the next step of *item* done; where no thread can be had, here and now."""
         self._begun += 1
         if item.outcome is not None:
             self.done.put(item)
-        elif self._threads < self._begun - self.done.qsize() and not self._grow() and not self._threads:
+        elif len(self._threads) < self._begun - self.done.qsize() and not self._grow() and not self._threads:
             self._advance(item)
         else:
             self._todo.put(item)
@@ -248,11 +255,12 @@ class _Crew:
         return item
 
     def _grow(self) -> bool:
+        thread = threading.Thread(target=self._work, name="storagekit-bulk", daemon=True)
         try:
-            threading.Thread(target=self._work, name="storagekit-bulk", daemon=True).start()
+            thread.start()
         except RuntimeError:  # the interpreter is shutting down, or the system is out of threads
             return False
-        self._threads += 1
+        self._threads.append(thread)
         return True
 
     def _work(self) -> None:
@@ -287,12 +295,22 @@ class _Crew:
         self._over = True
         for item in waiting:
             self._todo.put(item)
-        for _ in range(self._threads):
+        for _ in self._threads:
             self._todo.put(None)
+
+    def end_threads(self) -> None:
+        """The ``Storage`` is being closed: a connection of its driver would come to nobody."""
+        self._closing = True
+        self.end(())
+        deadline = time.monotonic() + LEAVING_SECONDS
+        for thread in list(self._threads):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _drop(self) -> None:
         """At a thread's end: close what nobody will take. The last thread to end finds what is left."""
-        while not self.done.empty():
+        # Where the Storage was closed, somebody may be waiting for these, and learns so that it is over.
+        while not self.done.empty() and not self._closing:
             try:
                 item = self.done.get_nowait()
             except Empty:

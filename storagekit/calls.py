@@ -8,16 +8,17 @@ on for as long as its caller takes; there the time holds for each question anew.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, SupportsIndex, TypeGuard
 
 from storagekit.deadlines import Deadline, within
 from storagekit.driver import Options
+from storagekit.hiding import HiddenOptions
 
 __all__ = ["CallOptions", "is_timed", "limit", "timeout_of"]
 
 
-class CallOptions(dict[str, object]):
-    """The options of one call, for a driver. Their ``repr`` has no values, because some are secrets."""
+class CallOptions(HiddenOptions):
+    """The options of one call, for a driver."""
 
     __slots__ = ("deadline", "timeout")
 
@@ -28,10 +29,7 @@ class CallOptions(dict[str, object]):
         self.deadline = None if timeout is None or lazy else Deadline(timeout)
         """The end of this call; None where it has none, or the time holds for each question."""
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {', '.join(sorted(self)) or 'none'}>"
-
-    def __reduce__(self) -> tuple[type, tuple[dict[str, object], float | None]]:
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[Any, ...]:
         return type(self), (dict(self), self.timeout)
 
 

@@ -5,8 +5,8 @@ reaper; two engines share nothing. Making one costs microseconds: drivers are im
 when they are needed.
 
 *Fork.* Every engine is prepared for ``os.fork``: its cache lock is held across the fork, so that the child finds
-the cache whole; in the child the threads are gone, pending blocks are given up, and drivers drop the
-connections that now belong to the parent.
+the cache whole; in the child the threads are gone, pending blocks are given up, handles get new buffers (``forking``),
+and drivers drop the connections that now belong to the parent.
 
 *Exit.* Writers that are still open when the interpreter exits are aborted, in the main thread, by ``atexit``.
 
@@ -20,12 +20,12 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from storagekit import forking
 from storagekit.backend import Resource
 from storagekit.blocks import BlockCache, CacheInfo
 from storagekit.calls import CallOptions
@@ -33,6 +33,7 @@ from storagekit.deadlines import check_timeout
 from storagekit.driver import Options
 from storagekit.errors import invalid
 from storagekit.files import Streams
+from storagekit.hiding import HiddenOptions, hidden, refuse_password
 from storagekit.location import scheme_of
 from storagekit.registry import Registry
 from storagekit.room import Room
@@ -55,6 +56,8 @@ class Engine:
     """Settings, drivers, cache and threads. ``Storage`` adds the functions."""
 
     def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
+        if "options" in changes:
+            changes["options"] = hidden(changes["options"])
         self.settings = replace(settings or Settings(), **changes)
         self._registry = Registry(self.settings)
         self._transfers = Transfers(self.settings.threads)
@@ -123,7 +126,7 @@ class Engine:
             scheme = prefix.partition("://")[0]
             if self._registry.backend(scheme, prefix).has_secret(options):
                 raise TypeError(f"cannot pickle a Storage whose options for {prefix!r} hold a secret")
-        return type(self), (self.settings,)
+        return _restored, (type(self), self.settings.values())
 
     # -- from a path to a resource ------------------------------------------------------------------------
 
@@ -132,8 +135,6 @@ class Engine:
 
         *lazy*: the call is answered little by little, so its timeout is for each step.
         """
-        if options is not None and not isinstance(options, Mapping):
-            raise TypeError(f"options must be a mapping, not {type(options).__name__}")
         text = _url_text(path)
         scheme = scheme_of(text) if text is not None else None
         if text is None or scheme is None:
@@ -144,6 +145,7 @@ class Engine:
             return None
         if self._closed:
             raise ValueError("this Storage is closed")
+        refuse_password(text)
         backend = self._registry.backend(scheme, text)
         # The prefixes in the settings are matched with the scheme as everyone writes it.
         given = self.settings.options_for(scheme, scheme + text[len(scheme) :], options)
@@ -151,9 +153,8 @@ class Engine:
         timeout = self.settings.timeout
         if TIMEOUT in given:
             timeout = check_timeout(given[TIMEOUT], text)
-            given = {name: value for name, value in given.items() if name != TIMEOUT}
-        backend.check_options(given, text)
-        return Resource(backend, location, CallOptions(given, timeout, lazy=lazy))
+            given = HiddenOptions({name: value for name, value in given.items() if name != TIMEOUT})
+        return Resource(backend, location, CallOptions(backend.take_options(given, text), timeout, lazy=lazy))
 
     def _url(self, path: AnyPath, options: Options | None, *, lazy: bool = False) -> Resource:
         """What a URL names, for operations that plain local paths do not have."""
@@ -176,7 +177,7 @@ class Engine:
         resolved = []
         for path, end in zip((source, target), ends, strict=True):
             takes = set() if end is None else {TIMEOUT, *end.backend.known_options}
-            known = {name: value for name, value in (options or {}).items() if name in takes}
+            known = HiddenOptions({name: (options or {})[name] for name in options or {} if name in takes})
             resolved.append(self._resource(path, known) if known else end)
         return resolved[0], resolved[1]
 
@@ -197,6 +198,10 @@ class Engine:
         scheme, colon, rest = str(path).partition(":/")
         if colon and len(scheme) > 1 and "/" not in scheme and rest and self._registry.knows(scheme.lower()):
             raise invalid(path, f"pathlib collapses the slashes of a URL; pass the string '{scheme}://{rest}' instead")
+
+
+def _restored(kind: type[Engine], settings: dict[str, Any]) -> Engine:
+    return kind(Settings(**settings))
 
 
 def _url_text(path: object) -> str | None:
@@ -240,6 +245,7 @@ def _after_fork_in_child() -> None:
         pool.reset_after_fork()
     for reaper in _reapers:
         reaper.reset_after_fork()
+    forking.renew()
     _fork_lock.release()
     for registry in _registries:  # last, because here drivers are asked
         registry.reset_after_fork()

@@ -15,6 +15,7 @@ The contract, for every hook:
 * Errors are ``OSError`` with ``errno`` and ``filename`` (the URL): ``FileNotFoundError`` where there is
   nothing at the location, ``PermissionError``, ``ConnectionError``, ``TimeoutError`` …
 * ``options`` holds only names that the driver lists in ``known_options``; their values are the driver's to check.
+  A text that is marked as a secret comes as a ``str`` whose ``repr`` does not show it (``hiding.Secret``).
 * A hook may be called from many threads at once, and in a forked child after ``reset_after_fork``.
 
 >>> from storagekit.hookspecs import hookimpl

@@ -17,8 +17,9 @@ from storagekit import files
 from storagekit.codecs import codec_for
 from storagekit.compression import open_local
 from storagekit.driver import Options
-from storagekit.engine import AnyPath, Engine
+from storagekit.engine import TIMEOUT, AnyPath, Engine
 from storagekit.errors import invalid
+from storagekit.hiding import hides_options
 from storagekit.modes import parse_mode
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = ["Opener"]
 Access = Literal["sequential", "random"]
 
 
+@hides_options
 class Opener(Engine):
     """An engine that opens."""
 
@@ -186,7 +188,7 @@ class Opener(Engine):
         def recipe() -> tuple[Any, ...]:
             if resource.backend.has_secret(given):
                 raise TypeError(f"cannot pickle a reader of {url!r}: its options hold a secret")
-            return _reopen, self, url, given, buffering, access
+            return _reopen, self, url, {**given, TIMEOUT: resource.timeout}, buffering, access
 
         return files.open_url(
             self._streams, resource, mode, buffering, encoding, errors, newline, compression, access, if_match, recipe

@@ -26,6 +26,7 @@ from storagekit.deadlines import within
 from storagekit.driver import RangeReader, Stat
 from storagekit.errors import unsupported
 from storagekit.flights import Source
+from storagekit.forking import inherits
 from storagekit.ranges import Span, check_position, check_ranges, sought
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Reaper
@@ -219,13 +220,21 @@ class BufferedReader(io.BufferedReader):
 
     def __init__(self, raw: ReadStream, buffer_size: int, recipe: Callable[[], tuple[Any, ...]]) -> None:
         super().__init__(raw, buffer_size)
+        self._buffer_size = buffer_size
         self._recipe = recipe
+        inherits(self)
 
     def __repr__(self) -> str:
         try:
             return f"<{type(self).__name__} {self.raw.name!r} {'closed' if self.closed else 'open'}>"
         except ValueError:
             return f"<{type(self).__name__} detached>"
+
+    def renew(self) -> None:
+        """See ``forking``."""
+        raw, position = self.raw, self.tell()  # which takes no lock
+        raw.seek(position)
+        super().__init__(raw, self._buffer_size)
 
     @property
     def stat(self) -> Stat:

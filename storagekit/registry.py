@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from storagekit.backend import Backend
 from storagekit.errors import no_driver
+from storagekit.hiding import without_query
 from storagekit.settings import Settings
 
 __all__ = ["Registry"]
@@ -80,7 +81,7 @@ class Registry:
             known = sorted({claim.scheme for claim in installed} | set(self._chosen))
             near = difflib.get_close_matches(scheme, known, n=1)
             hint = f"did you mean {near[0]}://?" if near else f"installed are {', '.join(known) or 'none'}"
-            raise no_driver(url, f"no driver for {scheme}:// is installed; {hint}")
+            raise no_driver(without_query(url), f"no driver for {scheme}:// is installed; {hint}")
         if choice is not None:
             claiming = {claim for claim in claiming if claim.owner == choice}
             if not claiming:

@@ -15,6 +15,7 @@ from storagekit import isdir, isfile, listdir, path_exists
 from storagekit.driver import Options
 from storagekit.engine import AnyPath
 from storagekit.errors import invalid
+from storagekit.hiding import hides_given
 from storagekit.modes import parse_mode
 from storagekit.writing import BinaryWriter, TextWriter
 
@@ -44,6 +45,7 @@ class _StoreWriter(_TakesBytes, TextWriter):
     """The same over a sealed writer."""
 
 
+@hides_given
 def open(
     file: AnyPath | int,
     mode: str = "r",

@@ -10,10 +10,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from storagekit.deadlines import check_timeout
 from storagekit.driver import Options
 from storagekit.errors import invalid
+from storagekit.hiding import HiddenOptions, hidden
 
 __all__ = ["BLOCK_SIZE", "Settings"]
 
@@ -81,12 +83,24 @@ class Settings:
                 raise invalid(
                     prefix, f"options are for a scheme ('s3') or a URL prefix ('s3://bucket/'), not {prefix!r}"
                 )
+        held = HiddenOptions({prefix: hidden(options) for prefix, options in self.options.items()})
+        object.__setattr__(self, "options", held)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.options:
+            # Which of them are secrets the drivers know, and only a ``Storage`` has drivers.
+            raise TypeError("cannot pickle Settings with options, which may be secrets; pickle a Storage made of them")
+        return _restored, (self.values(),)
+
+    def values(self) -> dict[str, Any]:
+        """Every setting by its name."""
+        return HiddenOptions({field.name: getattr(self, field.name) for field in fields(self)})
 
     def options_for(self, scheme: str, url: str, options: Options | None) -> Options:
         """The options for one call on *url*: those of the settings, then those of the call."""
         if not self.options:
             return options or {}
-        merged: dict[str, object] = dict(self.options.get(scheme, {}))
+        merged = HiddenOptions(self.options.get(scheme, {}))
         for prefix in sorted((p for p in self.options if "://" in p and _is_below(url, p)), key=len):
             merged.update(self.options[prefix])
         merged.update(options or {})
@@ -123,6 +137,10 @@ def _seconds(variable: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise invalid(variable, f"{variable} must be a number of seconds, not {text!r}") from None
+
+
+def _restored(values: dict[str, Any]) -> Settings:
+    return Settings(**values)
 
 
 def _is_below(url: str, prefix: str) -> bool:

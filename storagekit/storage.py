@@ -22,6 +22,7 @@ from storagekit.directories import Scan
 from storagekit.driver import Options, Traits, Upload
 from storagekit.engine import AnyPath, BytesPath, StrPath
 from storagekit.errors import invalid
+from storagekit.hiding import hides_options
 from storagekit.location import join_path, scheme_of
 from storagekit.opening import Opener
 from storagekit.settings import Settings
@@ -34,6 +35,7 @@ __all__ = ["Storage", "default"]
 P = TypeVar("P", bound=AnyPath)
 
 
+@hides_options
 class Storage(Opener):
     """The functions of this library over one set of settings, drivers, cache and threads.
 

@@ -18,12 +18,13 @@ import logging
 import os
 import threading
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-__all__ = ["Job", "Reaper", "Transfers"]
+__all__ = ["Endable", "Job", "Reaper", "Transfers"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,13 @@ def _nothing() -> None:
     """What a job that is over still has to do."""
 
 
+class Endable(Protocol):
+    """Something with threads of its own."""
+
+    def end_threads(self) -> None:
+        """End them, and wait a moment for them."""
+
+
 class Transfers:
     """A bounded pool of daemon threads that come and go with the work."""
 
@@ -113,6 +121,7 @@ class Transfers:
         self._ready = threading.Condition(self._lock)
         self._queue: deque[Job] = deque()
         self._threads: set[threading.Thread] = set()
+        self._others: weakref.WeakSet[Endable] = weakref.WeakSet()
         self._idle = 0
         self._closed = False
 
@@ -165,8 +174,17 @@ class Transfers:
                 raise
             del job  # an idle thread keeps no block and no part alive
 
+    def also_ends(self, other: Endable) -> None:
+        """With these threads, end those of *other* too, if there still are any."""
+        with self._lock:
+            self._others.add(other)
+
     def close(self) -> None:
         """End the threads when the queue is empty, and wait for them."""
+        with self._lock:
+            others = list(self._others)
+        for other in others:
+            other.end_threads()
         with self._lock:
             self._closed = True
             threads = list(self._threads)

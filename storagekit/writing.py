@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Protocol
 from storagekit.deadlines import within
 from storagekit.driver import Stat
 from storagekit.errors import os_error, unsupported
+from storagekit.forking import inherits
 from storagekit.sending import PartSender
 
 if TYPE_CHECKING:
@@ -229,6 +230,11 @@ class BinaryWriter(_Outermost, io.BufferedWriter):
         self._sink = sink
         self._outer = True
         self._at_start = False
+        inherits(self)
+
+    def renew(self) -> None:
+        """See ``forking``."""
+        io.BufferedWriter.__init__(self, self.raw)
 
     def seekable(self) -> bool:
         """True for an object that is appended to; else False, but for the moment in which a text layer asks whether
@@ -255,6 +261,11 @@ class BinaryEditor(_Outermost, io.BufferedRandom):
         io.BufferedRandom.__init__(self, raw, buffer_size)
         self._sink = sink
         self._outer = True
+        inherits(self)
+
+    def renew(self) -> None:
+        """See ``forking``."""
+        io.BufferedRandom.__init__(self, self.raw)
 
 
 class TextWriter(_Outermost, io.TextIOWrapper):

@@ -769,3 +769,14 @@ def test_an_exit_waits_for_nothing(last: str) -> None:
         [sys.executable, "-W", "error", "-c", EXIT + last], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "('toy://box/0', b'x')\n", "")
+
+
+def test_closing_the_storage_ends_the_threads_of_a_call_that_is_under_way(storage: Storage, store: Store) -> None:
+    with Storage(drivers=storage.settings.drivers) as closing:
+        with closing.open("memory://box/key", "wb") as file:
+            file.write(b"x")
+        results = closing.read_many(["memory://box/key"] * 20, in_flight=4)
+        next(results)
+    assert not [thread for thread in threading.enumerate() if thread.name == "storagekit-bulk"]
+    with pytest.raises(ValueError, match="closed"):
+        next(results)

@@ -101,5 +101,5 @@ def test_credentials_come_in_pairs_and_are_never_shown() -> None:
             with pytest.raises(InvalidArgumentError, match=name) as wrong:
                 parse({**pair, name: token}, WHERE)
             assert "hunter2" not in str(wrong.value)
-    secrets = {"aws_secret_access_key", "aws_session_token", "sse_customer_key"}
+    secrets = {"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "sse_customer_key"}
     assert {o.name for o in KNOWN_OPTIONS if o.secret} == secrets

@@ -19,10 +19,15 @@ def test_the_defaults_hold_something() -> None:
 
 
 def test_settings_are_frozen_and_pickle() -> None:
-    settings = Settings(cache_bytes=1, options={"s3": {"profile": "x"}})
+    settings = Settings(cache_bytes=1, drivers={"s3": "mine"})
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.threads = 3  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_settings_with_options_leave_it_to_a_storage_to_pickle() -> None:
+    with pytest.raises(TypeError, match="pickle a Storage"):
+        pickle.dumps(Settings(options={"s3": {"profile": "x"}}))
 
 
 def test_options_are_not_in_the_repr() -> None:

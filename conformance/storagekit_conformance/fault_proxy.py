@@ -138,6 +138,7 @@ class FaultProxy:
         with self._lock:
             self._open.add(connection)
         if self._closing.is_set():
+            connection.close()
             raise ConnectionAbortedError("the proxy is closing")
         return connection
 

@@ -402,7 +402,7 @@ class BotoApi:
         except Exception as error:
             mapped = self._mapped(error, operation, location, session.call.doubt)
             line.fail(storagekit.errors.tried(mapped, session.call.attempts, time.monotonic() - line.begun))
-            if not errors.is_bad_header(error):
+            if not errors.tells_credentials(error, mapped):
                 raise mapped from error
         else:
             self._learn(reply)
@@ -412,7 +412,8 @@ class BotoApi:
             line.received = int(reply["ResponseMetadata"].get("HTTPHeaders", {}).get("content-length", 0))
             line.close()
             return dict(reply)
-        # Here the client's own exception is out of the way: it quotes the header, which may be a session token.
+        # Here the client's own exception is out of the way: it quotes the header, or what the store said of it.
+        mapped.__cause__ = errors.refusal_of(mapped)
         raise mapped
 
     def _mapped(self, error: Exception, operation: str, location: Location, doubt: errors.Doubt) -> OSError:

@@ -24,8 +24,9 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from storagekit.hiding import HiddenBytes, HiddenOptions
 from storagekit_s3.connections import BUFFER, MOST_DOCUMENT, MalformedReplyError
-from storagekit_s3.options import Connection
+from storagekit_s3.options import NO_CREDENTIALS, Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS
 from storagekit_s3.servers import is_amazon
 
@@ -57,6 +58,19 @@ def make_client(connection: Connection, session: Any = None) -> Any:
     if connection.ca_bundle is not None and not os.path.exists(connection.ca_bundle):
         raise ValueError(f"the option ca_bundle names no file: {connection.ca_bundle}")
     session = session or make_session(connection)
+    try:
+        client = _made(session, connection)
+        if "@" not in client.meta.endpoint_url.partition("://")[2].partition("/")[0]:
+            return client
+        client.close()
+    except ValueError as error:
+        if "@" not in str(error):
+            raise
+    # Whatever came here from the environment or a file, and quotes it, is out of the way.
+    raise ValueError(f"the URL of the endpoint {NO_CREDENTIALS}")
+
+
+def _made(session: Any, connection: Connection) -> Any:
     if connection.endpoint_url is not None:
         return _create(session, connection, custom=not is_amazon(connection.endpoint_url))
     client = _create(session, connection, custom=False)
@@ -72,7 +86,8 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    own = session._session.get_scoped_config()
+    # With the secrets of a profile, if there is one.
+    own = HiddenOptions(session._session.get_scoped_config())
     settings: dict[str, Any] = {
         "signature_version": UNSIGNED if connection.anonymous else "s3v4",
         "connect_timeout": connection.connect_timeout,
@@ -177,13 +192,13 @@ def header_checksum(client: Any, body: bytes | bytearray) -> dict[str, str]:
 
 def _parameters_of_all(connection: Connection) -> Callable[..., dict[str, Any]]:
     """Gives every operation the parameters that belong to the connection rather than to a call, where it has them."""
-    given: dict[str, Any] = {}
+    given = HiddenOptions()
     if connection.request_payer is not None:
         given["RequestPayer"] = connection.request_payer
     if connection.sse_customer_key is not None:
         import base64
 
-        key = base64.b64decode(connection.sse_customer_key)
+        key = HiddenBytes(base64.b64decode(connection.sse_customer_key))
         for prefix in ("", "CopySource"):
             given |= {f"{prefix}SSECustomerAlgorithm": "AES256", f"{prefix}SSECustomerKey": key}
 

@@ -13,6 +13,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from storagekit.hiding import HiddenOptions
 from storagekit_s3.boto_client import make_client, make_session
 from storagekit_s3.options import Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS, Reason, Route, Trust
@@ -82,7 +83,7 @@ def _sample(client: Any, bucket: str) -> Any:
 
 
 def _taken_apart(connection: Connection, session: Any, client: Any, sample: Any) -> Route | Reason:
-    headers = {name.lower(): _text(value) for name, value in sample.headers.items()}
+    headers = HiddenOptions({name.lower(): _text(value) for name, value in sample.headers.items()})
     if odd := sorted(set(headers) - _USUAL_HEADERS):
         return f"botocore adds the header {odd[0]}"
     if (

@@ -63,6 +63,10 @@ class Clients:
 
     def get(self, connection: Connection, location: Location) -> Api:
         """The port for *connection* in this process; *location* is named in the error if there can be none."""
+        return self._client(connection).api(location)
+
+    def _client(self, connection: Connection) -> Client:
+        # A function of its own, so that no frame below which an error is raised holds the variables.
         key = (generation(), connection, *map(_ENVIRONMENT.get, _NAMES))
         client = self._clients.get(key)
         if client is None:
@@ -70,7 +74,7 @@ class Clients:
                 client = self._clients.get(key)
                 if client is None:
                     client = self._clients[key] = self._make(connection)
-        return client.api(location)
+        return client
 
     def reset_after_fork(self) -> None:
         """Forget the parent's clients and lock. The clients are kept alive: ending them would touch shared sockets."""

@@ -33,8 +33,9 @@ class Document:
     """One answer: the name of its root, its fields, and its records in their order, each with its name."""
 
     root: str
-    fields: dict[str, str] = field(default_factory=dict)
-    records: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    # Some stores repeat in a refusal what they were sent, credentials among it: so they show in no ``repr``.
+    fields: dict[str, str] = field(default_factory=dict, repr=False)
+    records: list[tuple[str, dict[str, str]]] = field(default_factory=list, repr=False)
 
     def of(self, name: str) -> list[dict[str, str]]:
         """The records of that name."""

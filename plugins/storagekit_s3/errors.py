@@ -36,11 +36,13 @@ __all__ = [
     "is_cut",
     "is_unsent",
     "is_untrusted",
+    "refusal_of",
     "reply_error",
     "status_doubt",
     "status_of",
     "store_code_of",
     "store_error",
+    "tells_credentials",
 ]
 
 # Which permission an operation needs, for the hint in a PermissionError.
@@ -279,6 +281,9 @@ def check_deleted(status: int, location: Location) -> None:
 def client_error(error: BaseException, operation: str, location: Location, doubt: Doubt = None) -> OSError:
     """The error for a request that got no reply, or whose body broke off; *error* is the client library's exception."""
     mapped = errors.describe(_client_error(error, operation, location))
+    for cause in _causes(error):
+        if getattr(cause, "request", None) is not None and type(cause).__module__.startswith("botocore."):
+            cause.request = None  # type: ignore[attr-defined]  # its headers are signed, and may hold a token
     mapped.doubt = doubt  # type: ignore[attr-defined]
     return mapped
 
@@ -398,7 +403,7 @@ def is_cut(error: BaseException) -> bool:
 
 def is_bad_header(error: BaseException) -> bool:
     """Whether a header could not be sent as it is. Such an exception quotes the header, which may be a secret."""
-    if isinstance(error, BadHeaderError):
+    if isinstance(error, BadHeaderError | UnicodeEncodeError):
         return True
     # What botocore's signer meets where the standard library took a value that is no text for an encoded header.
     if isinstance(error, AttributeError) and "'Header' object" in str(error):
@@ -409,6 +414,19 @@ def is_bad_header(error: BaseException) -> bool:
         isinstance(cause, UnicodeEncodeError) or (isinstance(cause, ValueError) and "nvalid header" in str(cause))
         for cause in _causes(error)
     )
+
+
+def tells_credentials(error: BaseException, mapped: OSError) -> bool:
+    """Whether a client library's exception may hold credentials, and is better not shown beside the *mapped* one."""
+    return is_bad_header(error) or store_code_of(mapped) in _CREDENTIALS
+
+
+def refusal_of(error: OSError) -> StoreError | None:
+    """What the store said, as the cause of an *error* whose own cause is not shown; None where it said nothing."""
+    code, status = store_code_of(error), status_of(error)
+    if code is None or status is None:
+        return None
+    return store_error(code, status, "", getattr(error, "request_id", None))
 
 
 def status_doubt(status: int) -> Doubt:

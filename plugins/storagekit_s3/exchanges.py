@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 import storagekit.errors
 from storagekit import deadlines
+from storagekit.hiding import HiddenBytes
 from storagekit.location import Location
 from storagekit.version import __version__
 from storagekit_s3 import errors
@@ -265,7 +266,7 @@ class Exchange:
         ends = len(lines) + 2
         if not text.isascii() or text.count("\r") != ends or text.count("\n") != ends or "\0" in text:
             raise errors.BadHeaderError
-        return text.encode("ascii")
+        return HiddenBytes(text.encode("ascii"))
 
     def _failure(self, reply: Reply, succeeded: bool) -> Document | None:
         """What the answer says of a failure; None where it is a success."""

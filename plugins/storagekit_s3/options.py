@@ -17,11 +17,12 @@ from typing import Literal, TypeAlias, cast
 
 from storagekit import errors
 from storagekit.driver import Option, Options
+from storagekit.hiding import HiddenOptions
 from storagekit.location import Location
 from storagekit_s3.api import Attributes
 from storagekit_s3.servers import PROFILES
 
-__all__ = ["KNOWN_OPTIONS", "ConditionalWrites", "Connection", "S3Options", "parse"]
+__all__ = ["KNOWN_OPTIONS", "NO_CREDENTIALS", "ConditionalWrites", "Connection", "S3Options", "parse"]
 
 MiB = 1024 * 1024
 
@@ -39,7 +40,7 @@ KNOWN_OPTIONS = (
     Option("endpoint_url", "the server to use instead of Amazon's, as in https://minio.example:9000"),
     Option("profile", "the profile in the AWS configuration files"),
     Option("region_name", "the region of the bucket"),
-    Option("aws_access_key_id", "the access key id; with aws_secret_access_key"),
+    Option("aws_access_key_id", "the access key id; with aws_secret_access_key", secret=True),
     Option("aws_secret_access_key", "the secret access key", secret=True),
     Option("aws_session_token", "the session token of temporary credentials", secret=True),
     Option("anonymous", "True: send requests unsigned, for public buckets"),
@@ -119,6 +120,7 @@ _CREDENTIALS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_ses
 # What the name of a header can be: a token, as RFC 9110 calls it.
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER = "is sent as a header: it must be printable ASCII without spaces at its ends"
+NO_CREDENTIALS = "must hold no credentials: give them as aws_access_key_id and aws_secret_access_key, or as a profile"
 _CHOICES = {
     "addressing_style": ("path", "virtual", "auto"),
     "conditional_writes": ("trust", "race"),
@@ -132,8 +134,10 @@ def parse(options: Options, location: Location) -> S3Options:
     """Check *options* and sort them; ``InvalidArgumentError`` names the one that is wrong."""
     if not options:
         return _NO_OPTIONS
-    given = {name: _checked(name, value, location) for name, value in options.items() if value is not None}
-    connection = Connection(**{n: v for n, v in given.items() if n in _CONNECTION})  # type: ignore[arg-type]
+    given = HiddenOptions(
+        {name: _checked(name, value, location) for name, value in options.items() if value is not None}
+    )
+    connection = Connection(**{n: v for n, v in given.items() if n in _CONNECTION})
     if (connection.aws_access_key_id is None) != (connection.aws_secret_access_key is None):
         raise errors.invalid(location, "aws_access_key_id and aws_secret_access_key must be given together")
     if connection.aws_session_token is not None and connection.aws_access_key_id is None:
@@ -147,7 +151,7 @@ def parse(options: Options, location: Location) -> S3Options:
         conditional_writes=cast(ConditionalWrites, given.get("conditional_writes")),
         version_id=cast("str | None", given.get("version_id")),
         part_size=cast("int | None", given.get("part_size")),
-        attributes=Attributes(**attributes),  # type: ignore[arg-type]
+        attributes=Attributes(**attributes),
         attributes_given=frozenset(attributes),
     )
 
@@ -196,6 +200,8 @@ def _checked(name: str, value: object, location: Location) -> object:
         raise errors.invalid(location, f"the option {name} must be one of {', '.join(_CHOICES[name])}")
     if name == "endpoint_url" and not text.startswith(("http://", "https://")):
         raise errors.invalid(location, "the option endpoint_url must begin with http:// or https://")
+    if name == "endpoint_url" and "@" in text:
+        raise errors.invalid(location, f"the option endpoint_url {NO_CREDENTIALS}")
     return text
 
 
@@ -236,5 +242,7 @@ def _is_header(text: str) -> bool:
 
 def _of_type(name: str, value: object, kind: type, wanted: str, location: Location) -> object:
     if not isinstance(value, kind):
-        raise errors.invalid(location, f"the option {name} must be {wanted}, not {type(value).__name__}")
+        # The builtin that it is, where it comes hidden.
+        given = next(base.__name__ for base in type(value).__mro__ if base.__module__ != "storagekit.hiding")
+        raise errors.invalid(location, f"the option {name} must be {wanted}, not {given}")
     return value

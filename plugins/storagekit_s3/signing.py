@@ -17,6 +17,8 @@ import time
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from storagekit.hiding import Secret
+
 __all__ = ["EMPTY_PAYLOAD", "UNSIGNED_PAYLOAD", "Credentials", "Signer", "encode_path", "encode_query", "payload_hash"]
 
 EMPTY_PAYLOAD = hashlib.sha256(b"").hexdigest()
@@ -27,14 +29,14 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 class Credentials:
-    """Who signs. The secret and the token show in no ``repr``."""
+    """Who signs. Neither it nor what it holds shows in a ``repr``."""
 
     __slots__ = ("access_key", "secret_key", "token")
 
     def __init__(self, access_key: str, secret_key: str, token: str | None = None) -> None:
-        self.access_key = access_key
-        self.secret_key = secret_key
-        self.token = token
+        self.access_key = Secret(access_key)
+        self.secret_key = Secret(secret_key)
+        self.token = None if token is None else Secret(token)
 
     def __repr__(self) -> str:
         return "<Credentials>"
@@ -70,14 +72,12 @@ class Signer:
         headers["x-amz-content-sha256"] = payload
         if credentials.token is not None:
             headers["x-amz-security-token"] = credentials.token
-        names = sorted(headers)
-        signed = ";".join(names)
-        lines = "\n".join([f"{name}:{_folded(headers[name])}" for name in names])
-        request = f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{payload}"
+        signed = ";".join(sorted(headers))
+        digest = _digest(method, path, query, headers, signed, payload)
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
-        text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+        text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}"
         signature = hmac.digest(self._key(credentials.secret_key, stamp[:8]), text.encode(), "sha256").hex()
-        headers["authorization"] = (
+        headers["authorization"] = Secret(
             f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
         )
 
@@ -96,6 +96,13 @@ class Signer:
                 key = hmac.digest(key, step.encode(), "sha256")
             self._day = secret, day, key
         return key
+
+
+def _digest(method: str, path: str, query: str, headers: Mapping[str, str], signed: str, payload: str) -> str:
+    """The hash of the request in its canonical form."""
+    lines = "\n".join([f"{name}:{_folded(headers[name])}" for name in signed.split(";")])
+    request = f"{method}\n{path}\n{query}\n{lines}\n\n{signed}\n{payload}"
+    return hashlib.sha256(request.encode()).hexdigest()
 
 
 def _folded(value: str) -> str:
