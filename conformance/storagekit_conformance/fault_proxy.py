@@ -32,13 +32,17 @@ from storagekit_conformance.faults import (
     Answer,
     Corrupt,
     Cut,
+    Elsewhere,
     Fault,
     Faults,
     KeyRefused,
     Lost,
+    Misplaced,
     Reset,
     Stall,
     Status,
+    Trickle,
+    Twice,
 )
 from storagekit_conformance.servers import S3Server, make_certificate
 
@@ -257,6 +261,8 @@ class _Client:
                 raise _EndError(reset=True)
             client.send(reply)
             return True
+        if isinstance(fault, Misplaced):
+            head = _misplaced(head, fault.by)
         server = self._send(head, framing, self._counted(body, operation, "sent"))
         if isinstance(fault, KeyRefused):
             fault = replace(fault, key=next(key for key in keys if key.endswith(fault.key)))
@@ -272,6 +278,9 @@ class _Client:
             return _refusal(403, method)
         if isinstance(fault, Answer):
             return _reply(fault.status, fault.body, method)
+        if isinstance(fault, Elsewhere):
+            # A port where nobody listens: below 1024 only who is root may, and 9 is there to throw away.
+            return _reply(fault.status, b"", method, "Location: http://127.0.0.1:9/elsewhere\r\n")
         return None
 
     def _send(self, head: Head, framing: Framing, body: Iterable[bytes]) -> Wire:
@@ -293,7 +302,7 @@ class _Client:
         if head is None:
             raise ConnectionResetError("the server has ended the connection")
         framing = head.reply_framing(method)
-        body = read_body(server, framing)
+        body: Iterable[bytes] = read_body(server, framing)
         if isinstance(fault, Lost) or (isinstance(fault, Cut | Stall) and framing == 0):
             for _ in body:
                 pass
@@ -306,9 +315,14 @@ class _Client:
             client.send(_reply(200, _batch_failure(fault.key, keys), method))
             return True
         if fault is not None and (change := _BODIES.get(type(fault))):
-            body = change(self._faults, fault, body, framing)
+            body = change(self._faults, fault, iter(body), framing)
+        if isinstance(fault, Twice):
+            body = list(body)
         client.send(head.data())
         write_body(client, framing, self._counted(body, operation, "received"))
+        if isinstance(fault, Twice):
+            client.send(head.data())
+            write_body(client, framing, body)
         if framing == 0 and "chunked" in head.get("transfer-encoding"):
             # Swift ends the body that such a reply does not have: what comes next would be no head.
             self._proxy.forget(server, reset=False)
@@ -324,8 +338,8 @@ class _Client:
 # -- replies of our own -----------------------------------------------------------------------------------
 
 
-def _reply(status: int, body: bytes, method: str) -> bytes:
-    head = f"HTTP/1.1 {status} Fault\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+def _reply(status: int, body: bytes, method: str, more: str = "") -> bytes:
+    head = f"HTTP/1.1 {status} Fault\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n{more}\r\n"
     return head.encode() + (b"" if method == "HEAD" else body)
 
 
@@ -373,8 +387,30 @@ def _corrupt(faults: Faults, fault: Any, pieces: Iterator[bytes], framing: Frami
         yield bytes(changed)
 
 
+def _trickle(faults: Faults, fault: Any, pieces: Iterator[bytes], framing: Framing) -> Iterator[bytes]:
+    """A ``Trickle``: everything, little by little."""
+    for piece in pieces:
+        for start in range(0, len(piece), fault.size):
+            yield piece[start : start + fault.size]
+            faults.wait(fault.seconds)
+
+
+def _misplaced(head: Head, by: int | None) -> Head:
+    """A request for another range, or for no range at all."""
+    lines = []
+    for line in head.lines:
+        if line.lower().startswith(b"range:"):
+            if by is None:
+                continue
+            first, last = line.partition(b"=")[2].split(b"-")
+            line = b"Range: bytes=%d-%d\r\n" % (int(first) + by, int(last) + by)
+        lines.append(line)
+    return Head(tuple(lines))
+
+
 _BODIES: dict[type[Fault], Callable[[Faults, Any, Iterator[bytes], Framing], Iterator[bytes]]] = {
     Cut: _cut,
     Stall: _cut,
     Corrupt: _corrupt,
+    Trickle: _trickle,
 }

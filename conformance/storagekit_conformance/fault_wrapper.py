@@ -26,7 +26,22 @@ from storagekit.driver import Body, ObjectWriter, RangeBody, RangeReader, Stat, 
 from storagekit.errors import os_error
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location
-from storagekit_conformance.faults import Answer, Corrupt, Cut, Fault, Faults, KeyRefused, Lost, Reset, Stall, Status
+from storagekit_conformance.faults import (
+    Answer,
+    Corrupt,
+    Cut,
+    Elsewhere,
+    Fault,
+    Faults,
+    KeyRefused,
+    Lost,
+    Misplaced,
+    Reset,
+    Stall,
+    Status,
+    Trickle,
+    Twice,
+)
 from storagekit_conformance.target import Root, Target
 
 __all__ = ["PAGE", "FaultWrapper", "disturbed"]
@@ -59,7 +74,7 @@ def disturbed(target: Target) -> Iterator[Root]:
             root.faults.check()
         return
     with target.root() as root:
-        faults = Faults(cannot=frozenset({Answer}))
+        faults = Faults(cannot=frozenset({Answer, Elsewhere, Misplaced, Trickle, Twice}))
         wrappers: Any = root.settings.get("wrappers", ())
         settings = {**root.settings, "wrappers": [*wrappers, FaultWrapper(faults)]}
         yield replace(root, settings=settings, faults=faults)

@@ -37,14 +37,18 @@ __all__ = [
     "Corrupt",
     "Cut",
     "Delay",
+    "Elsewhere",
     "Fault",
     "Faults",
     "KeyRefused",
     "Lost",
+    "Misplaced",
     "Reset",
     "Rule",
     "Stall",
     "Status",
+    "Trickle",
+    "Twice",
 ]
 
 OPERATIONS = frozenset(
@@ -117,6 +121,33 @@ class Corrupt(Fault):
         draw = random.Random(self.seed)
         places = sorted(draw.sample(range(length), min(self.flips, length)))
         return {place: draw.randrange(1, 256) for place in places}
+
+
+@dataclass(frozen=True)
+class Trickle(Fault):
+    """The answer's body comes whole, so many bytes at a time with a pause of so many seconds between them."""
+
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Misplaced(Fault):
+    """A range is answered by another one, so many bytes further on; with None by the whole object, without a range."""
+
+    by: int | None
+
+
+@dataclass(frozen=True)
+class Twice(Fault):
+    """The answer comes twice, one right behind the other, though nobody asked again."""
+
+
+@dataclass(frozen=True)
+class Elsewhere(Fault):
+    """The request is sent to another address, with this status; there nobody answers."""
+
+    status: int = 307
 
 
 @dataclass(frozen=True)
