@@ -351,7 +351,7 @@ PATHS: dict[str, Path] = {
 
 
 def cell(at: Place, path: Path, fault: Fault, how: str) -> str:
-    """One cell of the matrix: ``ok``, the error, or ``-`` where the fault did not come; AssertionError for the wrong."""
+    """One cell of the matrix: ``ok``, the error, or ``-`` where the fault did not come; AssertionError if wrong."""
     path.before(at)
     times = 1 if how == ONCE else None
     error: OSError | None = None
