@@ -114,32 +114,32 @@ FAILED_LATE = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>W
 PAGE = b"<html><head><title>Welcome</title></head><body>Please sign in to this network.</body></html>"
 
 
-def _changed(at: Place) -> Fault:
+def _changed(at: Place, path: Path) -> Fault:
     """The object becomes another one of the same size just before the request."""
     return Before(lambda: at.put("object", LARGE[::-1]))
 
 
-FAULTS: dict[str, Callable[[Place], Fault]] = {
-    "503": lambda _: Status(503),
-    "500": lambda _: Status(500),
-    "429": lambda _: Status(429),
-    "403": lambda _: Status(403),
-    "reset before the answer": lambda _: Reset(),
-    "answer lost": lambda _: Lost(),
-    "reset in the body": lambda _: Cut(70_000),
-    "body ends early": lambda _: Cut(500, quiet=True),
-    "silence": lambda _: Stall(STALL),
-    "stall in the body": lambda _: Stall(STALL, after=500),
-    "trickle": lambda _: Trickle(20_000, 0.001),
-    "flipped byte": lambda _: Corrupt(1, seed=7),
-    "range ignored": lambda _: Misplaced(None),
-    "range shifted": lambda _: Misplaced(13),
+FAULTS: dict[str, Callable[[Place, Path], Fault]] = {
+    "503": lambda _at, _path: Status(503),
+    "500": lambda _at, _path: Status(500),
+    "429": lambda _at, _path: Status(429),
+    "403": lambda _at, _path: Status(403),
+    "reset before the answer": lambda _at, _path: Reset(),
+    "answer lost": lambda _at, _path: Lost(),
+    "reset in the body": lambda _, path: Cut(path.cut),
+    "body ends early": lambda _, path: Cut(path.cut, quiet=True),
+    "silence": lambda _at, _path: Stall(STALL),
+    "stall in the body": lambda _, path: Stall(STALL, after=path.cut),
+    "trickle": lambda _at, _path: Trickle(20_000, 0.001),
+    "flipped byte": lambda _at, _path: Corrupt(1, seed=7),
+    "range ignored": lambda _at, _path: Misplaced(None),
+    "range shifted": lambda _at, _path: Misplaced(13),
     "object changed": _changed,
-    "token expired": lambda _: Answer(EXPIRED, 400),
-    "redirect": lambda _: Elsewhere(307),
-    "garbage": lambda _: Answer(PAGE),
-    "200 with an error": lambda _: Answer(FAILED_LATE),
-    "answered twice": lambda _: Twice(),
+    "token expired": lambda _at, _path: Answer(EXPIRED, 400),
+    "redirect": lambda _at, _path: Elsewhere(307),
+    "garbage": lambda _at, _path: Answer(PAGE),
+    "200 with an error": lambda _at, _path: Answer(FAILED_LATE),
+    "answered twice": lambda _at, _path: Twice(),
 }
 
 
@@ -160,6 +160,8 @@ class Path:
     """Whether what is stored afterwards is old or new."""
     after: int = 0
     """How many such operations pass before the fault."""
+    cut: int = 100
+    """After how many bytes of an answer its body breaks off or stalls."""
 
 
 def _object(at: Place) -> None:
@@ -313,16 +315,18 @@ _NEW = _one_of("new", None, SMALL)
 _NEW_PARTS = _one_of("new", None, PARTS)
 
 PATHS: dict[str, Path] = {
-    "read all": Path(("read",), _read(lambda file: file.read()), _object),
-    "read on, after opening": Path(("read",), _read_later, _object, after=1),
-    "read in pieces": Path(("read",), _read(lambda file: b"".join(iter(lambda: file.read(7001), b""))), _object),
-    "read unbuffered": Path(("read",), _read(lambda file: file.read(), buffering=0), _object),
-    "read backwards": Path(("read",), _read(_backwards), _object),
-    "read ranges": Path(("read",), _read(_ranges), _object),
-    "read a small object": Path(("read",), _read_small, lambda at: at.put("small", SMALL)),
-    "read lines": Path(("read",), _read_lines, lambda at: at.put("lines", LINES)),
-    "read gzip": Path(("read",), _read_packed, lambda at: at.put("packed", PACKED)),
-    "read_many": Path(("read",), _read_many, _object),
+    "read all": Path(("read",), _read(lambda file: file.read()), _object, cut=70_000),
+    "read on, after opening": Path(("read",), _read_later, _object, after=1, cut=70_000),
+    "read in pieces": Path(
+        ("read",), _read(lambda file: b"".join(iter(lambda: file.read(7001), b""))), _object, cut=70_000
+    ),
+    "read unbuffered": Path(("read",), _read(lambda file: file.read(), buffering=0), _object, cut=70_000),
+    "read backwards": Path(("read",), _read(_backwards), _object, cut=70_000),
+    "read ranges": Path(("read",), _read(_ranges), _object, cut=70_000),
+    "read a small object": Path(("read",), _read_small, lambda at: at.put("small", SMALL), cut=500),
+    "read lines": Path(("read",), _read_lines, lambda at: at.put("lines", LINES), cut=70_000),
+    "read gzip": Path(("read",), _read_packed, lambda at: at.put("packed", PACKED), cut=70_000),
+    "read_many": Path(("read",), _read_many, _object, cut=70_000),
     "stat, exists, getsize": Path(("stat", "list"), _ask, _object),
     "listdir, walk, glob": Path(("list",), _list, _tree),
     "uploads": Path(("uploads",), _uploads),

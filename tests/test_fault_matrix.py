@@ -28,7 +28,7 @@ def test_right_bytes_or_a_clear_error(at: Place, name: str) -> None:
     for title, fault in FAULTS.items():
         for how in (ONCE, ALWAYS):
             try:
-                seen.add(cell(at, path, fault(at), how))
+                seen.add(cell(at, path, fault(at, path), how))
             except AssertionError as error:
                 wrong.append(f"{title}, {how}: {error}")
     assert not wrong, "\n".join(wrong)
