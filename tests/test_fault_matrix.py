@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fault_matrix import ALWAYS, FAULTS, ONCE, PATHS, Place, cell, no_pauses, place
+from fault_matrix import ALWAYS, FAULTS, ONCE, PATHS, Place, cell, faults_of, no_pauses, place
 
 from storagekit_conformance.servers import S3Server
 
@@ -23,12 +23,13 @@ def at(request: pytest.FixtureRequest, transport: str) -> Iterator[Place]:
 @pytest.mark.parametrize("name", PATHS)
 def test_right_bytes_or_a_clear_error(at: Place, name: str) -> None:
     path = PATHS[name]
-    wrong = []
-    seen = set()
-    for title, fault in FAULTS.items():
-        for how in (ONCE, ALWAYS):
+    # What comes each time is the same to http and https, and takes most of the time: it has to wait until it is over.
+    plain = str(at.options["endpoint_url"]).startswith("http:")
+    wrong, seen = [], set()
+    for title in faults_of(path):
+        for how in (ONCE, ALWAYS) if plain else (ONCE,):
             try:
-                seen.add(cell(at, path, fault(at, path), how))
+                seen.add(cell(at, path, FAULTS[title](at, path), how))
             except AssertionError as error:
                 wrong.append(f"{title}, {how}: {error}")
     assert not wrong, "\n".join(wrong)

@@ -48,6 +48,7 @@ from storagekit_s3.replies import (
     foreign,
     quoted_etag,
     refuse_foreign,
+    refuse_no_object,
     tag_count,
     whole_checksum,
 )
@@ -147,6 +148,11 @@ class BotoApi:
         )
         patience = self.session(location).client.meta.config.read_timeout
         body = _Body(reply["Body"], location, reply.get("ContentLength"), patience, reply["line"])
+        try:
+            refuse_no_object(reply["ResponseMetadata"]["HTTPHeaders"], "GetObject", location)
+        except OSError:
+            body.close()
+            raise
         length = reply.get("ContentLength") or 0
         # Some servers answer a range with status 200: the header counts, not the status.
         span = content_range(reply.get("ContentRange"))
@@ -157,6 +163,7 @@ class BotoApi:
 
     def head(self, location: Location, *, version_id: str | None = None) -> Info:
         reply = self._call("HeadObject", "head_object", location, **_key(location), VersionId=version_id)
+        refuse_no_object(reply["ResponseMetadata"]["HTTPHeaders"], "HeadObject", location)
         return _info(reply, reply.get("ContentLength"))
 
     def tags(self, location: Location, *, version_id: str | None = None) -> Mapping[str, str]:

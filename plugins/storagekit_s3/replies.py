@@ -21,6 +21,7 @@ __all__ = [
     "header_time",
     "quoted_etag",
     "refuse_foreign",
+    "refuse_no_object",
     "tag_count",
     "whole_checksum",
 ]
@@ -57,6 +58,15 @@ def refuse_foreign(found: Iterable[str], operation: str, location: Location, *fi
     An answer with nothing in it would read as "there is nothing"; but no store has said so.
     """
     if not any(field in found for field in fields):
+        raise foreign(operation, location)
+
+
+def refuse_no_object(headers: Mapping[str, str], operation: str, location: Location) -> None:
+    """Refuse an answer to a GET or a HEAD of an object that names no version of one and no request of a store's.
+
+    A gateway's page with status 200 would be taken for the object's bytes. Every server gives one of the two.
+    """
+    if not headers.get("etag") and not headers.get("x-amz-request-id"):
         raise foreign(operation, location)
 
 

@@ -50,6 +50,7 @@ from storagekit_s3.replies import (
     header_time,
     quoted_etag,
     refuse_foreign,
+    refuse_no_object,
     tag_count,
     whole_checksum,
 )
@@ -103,6 +104,7 @@ class WireApi:
         reply, line = self._caller.open(_request("GetObject", "GET", location, _version(version_id), headers))
         body = _Body(reply, location, line)
         try:
+            refuse_no_object(reply.headers, "GetObject", location)
             length = _length(reply)
             # Some servers answer a range with status 200: the header counts, not the status.
             span = content_range(reply.headers.get("content-range"))
@@ -117,6 +119,7 @@ class WireApi:
 
     def head(self, location: Location, *, version_id: str | None = None) -> Info:
         reply, _ = self._caller.call(_request("HeadObject", "HEAD", location, _version(version_id)))
+        refuse_no_object(reply.headers, "HeadObject", location)
         return _info(reply, _length(reply))
 
     def tags(self, location: Location, *, version_id: str | None = None) -> Mapping[str, str]:
