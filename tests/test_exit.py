@@ -131,6 +131,8 @@ def test_read_ahead_that_nobody_answers(place: Place) -> None:
 # ---------------------------------------------------------------- writes under way
 
 WRITES = """
+import logging
+logging.basicConfig()
 files = [storage.open(f"{base}/never-{number}", "wb", options=PART) for number in range(2)]
 for file in files:
     file.write(DATA)
@@ -287,9 +289,9 @@ def test_after_close_no_thread_no_socket_and_no_descriptor_is_left(
 IDLE = (
     USE
     + """
-import storagekit.transfers, storagekit_s3.connections
+import storagekit.transfers, storagekit_s3.pools
 storagekit.transfers.IDLE_SECONDS = 0.3
-storagekit_s3.connections.IDLE_SECONDS = 0.5
+storagekit_s3.pools.IDLE_SECONDS = 0.5
 import warnings, logging
 warnings.simplefilter("ignore")
 logging.getLogger("storagekit").setLevel(logging.ERROR)

@@ -160,7 +160,8 @@ def bench(profile: Profile, **observed: bool) -> Bench:
 
 
 def test_a_better_profile_is_named() -> None:
-    quirks = dict.fromkeys(("copy_part", "markers", "literal_keys", "control_keys", "file_beside_directory"), True)
+    usual = ("copy_part", "etag_md5", "markers", "literal_keys", "control_keys", "file_beside_directory")
+    quirks = dict.fromkeys(usual, True)
     found = examining._verdict(bench(PROFILES["generic"], **quirks, put_absent=True))
     assert (found.wrong, found.advice) == (False, "the option server='ceph' would use more of it")
     every = {f.name: True for f in fields(Profile) if f.name != "name"}

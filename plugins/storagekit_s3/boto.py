@@ -410,7 +410,10 @@ class BotoApi:
             mapped = self._mapped(error, operation, location, session.call.doubt)
             line.fail(storagekit.errors.tried(mapped, session.call.attempts, time.monotonic() - line.begun))
             if not errors.tells_credentials(error, mapped):
-                raise mapped from error
+                try:
+                    raise mapped from error
+                finally:  # its traceback holds this frame, and botocore's below, with the connection
+                    del mapped
         else:
             self._learn(reply)
             line.attempts = session.call.attempts
@@ -421,7 +424,10 @@ class BotoApi:
             return dict(reply)
         # Here the client's own exception is out of the way: it quotes the header, or what the store said of it.
         mapped.__cause__ = errors.refusal_of(mapped)
-        raise mapped
+        try:
+            raise mapped
+        finally:
+            del mapped
 
     def _mapped(self, error: Exception, operation: str, location: Location, doubt: errors.Doubt) -> OSError:
         """What a failed request means."""

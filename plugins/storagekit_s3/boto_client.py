@@ -126,14 +126,16 @@ class _BoundedSession:
         self._session = session
 
     def send(self, request: Any) -> Any:
-        streaming, request.stream_output = request.stream_output, True  # else it would read the body itself
+        sent = _Unseen(request)
+        del request  # whose repr has the signature, and whatever else is secret
+        streaming, sent.request.stream_output = sent.request.stream_output, True  # else it would read the body itself
         try:
-            response = self._session.send(request)
+            response = self._session.send(sent.request)
         finally:
-            request.stream_output = streaming
+            sent.request.stream_output = streaming
         if not streaming or response.status_code >= 300:
             response.raw = _BoundedBody(response.raw)
-            _read_whole(request, response)
+            _read_whole(sent.request.url, response)
         return response
 
     def close(self) -> None:
@@ -156,7 +158,14 @@ class _BoundedBody:
             yield piece
 
 
-def _read_whole(request: Any, response: Any) -> None:
+class _Unseen:
+    """A request, in a place that does not show it."""
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+
+
+def _read_whole(url: str, response: Any) -> None:
     """Read the body, from which *response* keeps it; errors are those that the session itself makes of them."""
     from botocore import exceptions
     from urllib3.exceptions import ProtocolError, ReadTimeoutError, SSLError
@@ -166,11 +175,11 @@ def _read_whole(request: Any, response: Any) -> None:
     except MalformedReplyError:
         raise
     except SSLError as error:
-        raise exceptions.SSLError(endpoint_url=request.url, error=error) from error
+        raise exceptions.SSLError(endpoint_url=url, error=error) from error
     except ReadTimeoutError as error:
-        raise exceptions.ReadTimeoutError(endpoint_url=request.url, error=error) from error
+        raise exceptions.ReadTimeoutError(endpoint_url=url, error=error) from error
     except ProtocolError as error:
-        raise exceptions.ConnectionClosedError(error=error, request=request, endpoint_url=request.url) from error
+        raise exceptions.ConnectionClosedError(error=error, request=None, endpoint_url=url) from error
     except Exception as error:
         raise exceptions.HTTPClientError(error=error) from error
 
@@ -209,12 +218,13 @@ def _parameters_of_all(connection: Connection) -> Callable[..., dict[str, Any]]:
     return add
 
 
-def _ask_for_checksum(request: Any, **_: Any) -> None:
+def _ask_for_checksum(request: Any, signature_version: Any, **_: Any) -> None:
     """Have the server tell the object's checksum, where the object is being opened.
 
     As a parameter it would have botocore compare what it reads, too, and refuse ranges of what some servers answer.
     """
-    if "If-Match" not in request.headers:
+    presigned = "query" in str(signature_version)  # whose bearer would have to send the header, too
+    if not presigned and "If-Match" not in request.headers:
         request.headers["x-amz-checksum-mode"] = "ENABLED"
 
 

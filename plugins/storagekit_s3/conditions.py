@@ -25,12 +25,24 @@ from typing import NoReturn, TypeVar
 from storagekit import errors
 from storagekit.driver import Absent, Condition, Matches
 from storagekit.location import Location
-from storagekit_s3.api import Api, Attributes, Info, Source
+from storagekit_s3.api import Api, Attributes, Info, Source, Written
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import ConditionalWrites
+from storagekit_s3.replies import foreign
 from storagekit_s3.servers import PROFILES, Profile, profile_of
 
-__all__ = ["Guard", "check", "guard", "learn_profile", "leave_unknown", "look", "pinned", "refuse", "settle"]
+__all__ = [
+    "Guard",
+    "believed",
+    "check",
+    "guard",
+    "learn_profile",
+    "leave_unknown",
+    "look",
+    "pinned",
+    "refuse",
+    "settle",
+]
 
 _Reply = TypeVar("_Reply")
 
@@ -101,6 +113,15 @@ def refuse(error: OSError, location: Location, condition: Condition) -> NoReturn
         _raise_as(errors.exists(location), error)
     if isinstance(condition, Matches) and (status == 412 or code == "NoSuchKey"):
         _raise_as(errors.changed(location), error)
+    raise error
+
+
+def believed(written: Written, operation: str, location: Location) -> Written:
+    """*written*, where a store has said so. Raise where another answered: then the object itself has to tell."""
+    if written.by_store:
+        return written
+    error = errors.describe(foreign(operation, location))
+    error.doubt = "lost"  # type: ignore[attr-defined]
     raise error
 
 

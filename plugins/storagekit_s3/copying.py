@@ -22,7 +22,7 @@ from storagekit import errors
 from storagekit.driver import Condition, Stat
 from storagekit.location import Location
 from storagekit_s3.api import Api, Attributes, Info, Part, Source, Written
-from storagekit_s3.conditions import Guard, check, guard, leave_unknown, pinned, settle
+from storagekit_s3.conditions import Guard, believed, check, guard, leave_unknown, pinned, settle
 from storagekit_s3.errors import doubt_of
 from storagekit_s3.options import S3Options
 from storagekit_s3.servers import Profile
@@ -114,7 +114,8 @@ def _copy_once(
     api: Api, origin: Source, target: Location, size: int, attributes: Attributes, renew: bool, profile: Profile
 ) -> Written:
     try:
-        return pinned(api, origin, profile, lambda asked: api.copy(target, asked, attributes, replace=renew))
+        answer = pinned(api, origin, profile, lambda asked: api.copy(target, asked, attributes, replace=renew))
+        return believed(answer, "CopyObject", target)
     except OSError as error:
         if doubt_of(error) is None:
             raise
@@ -168,7 +169,8 @@ def _copy_parts(
         parts = _side_by_side(copy, len(spans))
         check(api, target, kept.checked)
         try:
-            return api.complete_upload(target, upload_id, parts, kept.sent)
+            answer = api.complete_upload(target, upload_id, parts, kept.sent)
+            return believed(answer, "CompleteMultipartUpload", target)
         except OSError as error:
             etag = multipart_etag(parts)
             info = settle(api, target, error, etag=etag, size=size, attributes=attributes, condition=kept.sent)

@@ -77,6 +77,11 @@ _USES = {
         "a HEAD after Complete asks for the object's ETag",
         "the identity of what was written is not the object's: if_match with it fails",
     ),
+    "etag_md5": (
+        "a whole read is compared with it",
+        "a whole read is compared with a checksum only if the server keeps another one",
+        "WHOLE READS FAIL although their bytes are right",
+    ),
     "markers": ("mkdir makes an empty object with a slash at its end", "mkdir is refused", "empty directories vanish"),
     "literal_keys": ("keys are kept as written", "such keys fail here", "KEYS ARE TAKEN FOR OTHERS, or fail"),
     "control_keys": ("keys are kept as written", "such keys fail here", "objects of such keys CANNOT BE READ AGAIN"),

@@ -110,6 +110,7 @@ def etags(bench: Bench) -> Iterator[Finding]:
     silent = [name for name, etag in (("PUT", put), ("HEAD", head), ("the listing", listed)) if etag is None]
     seen = kind + (f"; {' and '.join(other)} differs from HEAD's" if other else "; PUT, HEAD and listing agree")
     seen = seen if not silent else f"{kind}; none from {', '.join(silent)}"
+    yield bench.judge("etag_md5", "the ETag of an object stored whole", head == md5, kind)
     consequence = "" if head == md5 else "after a lost answer an equal ETag proves nothing: OutcomeUnknownError"
     if head is None:
         yield Finding("ETags", False, seen, "nothing pins a version: a file may change while it is read", wrong=True)

@@ -26,7 +26,7 @@ from storagekit import errors
 from storagekit.driver import Body, Condition, ObjectWriter, Stat
 from storagekit.location import Location
 from storagekit_s3.api import Api, Attributes, Info, Part, Written
-from storagekit_s3.conditions import Guard, check, guard, learn_profile, refuse, settle
+from storagekit_s3.conditions import Guard, believed, check, guard, learn_profile, refuse, settle
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import S3Options
 from storagekit_s3.servers import Profile
@@ -101,7 +101,8 @@ class MultipartWriter(ObjectWriter):
         sent = self._put_guard.sent
         for attempt in range(1, CONFLICT_ATTEMPTS + 1):
             try:
-                return self._api.put(self._location, data, self._options.attributes, sent)
+                written = self._api.put(self._location, data, self._options.attributes, sent)
+                return believed(written, "PutObject", self._location)
             except OSError as error:
                 doubt = doubt_of(error)
                 conflict = store_code_of(error) == "ConditionalRequestConflict"
@@ -159,19 +160,18 @@ class MultipartWriter(ObjectWriter):
         size = sum(length for _, length in self._parts.values())
         check(self._api, self._location, self._complete_guard.checked)
         try:
-            written = self._api.complete_upload(self._location, self._upload_id, parts, self._complete_guard.sent)
+            answer = self._api.complete_upload(self._location, self._upload_id, parts, self._complete_guard.sent)
+            written = believed(answer, "CompleteMultipartUpload", self._location)
         except OSError as error:
             info = self._settled(error, multipart_etag(parts), size, self._complete_guard.sent)
             written = Written(info.etag, info.version_id, info.modified_ns)
-        self._finished = written.by_store
+        self._finished = True
         _check_parts(self._location, written, len(parts))
         # The replies so far have told which server this is, if the endpoint did not.
         profile = learn_profile(self._api, self._location, self._options.server)
         if profile.complete_etag and written.etag is not None:
             return written_stat(self._location, size, written)
-        stat = look_after(self._api, self._location, size, written)
-        self._finished = True
-        return stat
+        return look_after(self._api, self._location, size, written)
 
     def abort(self) -> None:
         with self._lock:
@@ -197,8 +197,7 @@ def look_after(api: Api, location: Location, size: int, written: Written) -> Sta
     """What is there after a write of *size* bytes, where the server's own answer does not give the object's ETag.
 
     After a store's answer the object is published, so a failure here is not the write's: it only leaves the
-    identity unknown. But an answer may be no store's at all, such as a gateway's page; then what is there has to
-    bear it out, as far as it may be seen.
+    identity unknown.
     """
     try:
         stat = stat_of(location, api.head(location))
@@ -211,9 +210,6 @@ def look_after(api: Api, location: Location, size: int, written: Written) -> Sta
     if stat is not None and written.etag is not None and stat.identity == written.etag:
         # Not somebody else's: it is the very version that the write made.
         text = f"The server stored {stat.size} bytes of the {size} that were written, and said that all was well"
-        raise errors.os_error(errno.EIO, location, text)
-    if not written.by_store:
-        text = "The answer to the write is no store's, and what is there is not what was written"
         raise errors.os_error(errno.EIO, location, text)
     return Stat(location, "file", size, written.modified_ns)
 
