@@ -120,7 +120,7 @@ def test_an_empty_object_is_asked_for_twice() -> None:
 
 @pytest.mark.parametrize("etag", ['"other"', 'W/"abc"', ""])
 def test_another_version_is_never_given_out(etag: str) -> None:
-    changed = reply(206, b"DATA", ETag=etag, Content_Range="bytes 4-7/8")
+    changed = reply(206, b"DATA", ETag=etag, Content_Range="bytes 4-7/8", x_amz_request_id="R1")
     first = reply(206, b"data", ETag='"abc"', Content_Range="bytes 0-3/8")
     with Scripted(first, changed) as server, Wired(server) as api:
         reader = reading.open_reader(api, KEY, NO_OPTIONS, 4)
