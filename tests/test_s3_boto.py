@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from storagekit.location import Location
 from storagekit_conformance.support import in_child
 from storagekit_s3.api import Api, Attributes, Part, Source
 from storagekit_s3.boto import connect
-from storagekit_s3.boto_client import header_checksum, make_client
+from storagekit_s3.boto_client import header_checksum, make_client, upload_checksum
 from storagekit_s3.driver import S3Driver
 from storagekit_s3.errors import doubt_of
 from storagekit_s3.options import Connection
@@ -288,3 +289,22 @@ def test_a_key_that_is_none_is_refused_without_being_told(key: str) -> None:
     with pytest.raises(InvalidArgumentError, match="32 bytes in base64") as refused:
         S3Driver().stat(KEY, {"sse_customer_key": key})
     assert key not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "calculation", "declared"),
+    [
+        (
+            "https://s3.eu-west-1.amazonaws.com",
+            "when_supported",
+            {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"},
+        ),
+        ("https://s3.eu-west-1.amazonaws.com", "when_required", {}),
+        ("https://minio.example", "when_supported", {}),
+    ],
+)
+def test_an_upload_declares_the_checksums_of_its_parts_to_amazon(
+    endpoint: str, calculation: str, declared: dict[str, str]
+) -> None:
+    meta = SimpleNamespace(endpoint_url=endpoint, config=SimpleNamespace(request_checksum_calculation=calculation))
+    assert upload_checksum(SimpleNamespace(meta=meta)) == declared

@@ -52,6 +52,29 @@ def wire(server: Scripted, *, https: bool = False, checksums: bool = False, sign
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "checksums", "declared"),
+    [
+        ("https://s3.eu-west-1.amazonaws.com", True, ("CRC32", "FULL_OBJECT")),
+        ("https://s3.eu-west-1.amazonaws.com", False, (None, None)),
+        ("https://minio.example", True, (None, None)),
+    ],
+)
+def test_an_upload_declares_the_checksums_of_its_parts_to_amazon(
+    endpoint: str, checksums: bool, declared: tuple[str | None, str | None]
+) -> None:
+    begun = reply(200, b"<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>")
+    with Scripted(begun) as server:
+        url = f"{server.endpoint}/box"
+        route = Route(endpoint, url, "here", lambda: Credentials("id", "secret"), Trust(), checksums)
+        way = Way(route, Pool(address_of(route, Connection(read_timeout=20.0))))
+        api = WireApi(Caller(lambda region: way, way), lambda: pytest.fail("boto3 was asked"))
+        assert api.create_upload(KEY, Attributes()) == "id"
+        way.pool.close()
+    headers = server.asked[0].headers
+    assert (headers.get("x-amz-checksum-algorithm"), headers.get("x-amz-checksum-type")) == declared
+
+
+@pytest.mark.parametrize(
     ("https", "signs_payload", "payload"),
     [
         (False, False, hashlib.sha256(DATA).hexdigest()),
@@ -97,7 +120,7 @@ def test_an_empty_object_is_asked_for_twice() -> None:
 
 @pytest.mark.parametrize("etag", ['"other"', 'W/"abc"', ""])
 def test_another_version_is_never_given_out(etag: str) -> None:
-    changed = reply(206, b"DATA", ETag=etag, Content_Range="bytes 4-7/8")
+    changed = reply(206, b"DATA", ETag=etag, Content_Range="bytes 4-7/8", x_amz_request_id="R1")
     first = reply(206, b"data", ETag='"abc"', Content_Range="bytes 0-3/8")
     with Scripted(first, changed) as server, Wired(server) as api:
         reader = reading.open_reader(api, KEY, NO_OPTIONS, 4)

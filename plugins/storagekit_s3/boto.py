@@ -36,7 +36,7 @@ from storagekit_s3.api import (
     Written,
 )
 from storagekit_s3.boto_calls import BotoSession, in_time
-from storagekit_s3.boto_client import header_checksum, make_client
+from storagekit_s3.boto_client import header_checksum, make_client, upload_checksum
 from storagekit_s3.ledger import Ledger, Line
 from storagekit_s3.options import Connection
 from storagekit_s3.pages import decoded, listed_size
@@ -199,6 +199,7 @@ class BotoApi:
             location,
             **_key(location),
             **_parameters(attributes),
+            **upload_checksum(self.session(location).client),
         )
         upload_id = reply.get("UploadId")
         if not upload_id:

@@ -30,7 +30,7 @@ from storagekit_s3.options import NO_CREDENTIALS, Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS
 from storagekit_s3.servers import is_amazon
 
-__all__ = ["header_checksum", "make_client", "make_session"]
+__all__ = ["header_checksum", "make_client", "make_session", "upload_checksum"]
 
 # What read_many has in flight (64), what transfers may run at once (32), and as many again for calls made by the user's
 # threads. A connection beyond that is closed after each request, as with botocore's own default of 10 most would be;
@@ -182,6 +182,14 @@ def _read_whole(url: str, response: Any) -> None:
         raise exceptions.ConnectionClosedError(error=error, request=None, endpoint_url=url) from error
     except Exception as error:
         raise exceptions.HTTPClientError(error=error) from error
+
+
+def upload_checksum(client: Any) -> dict[str, str]:
+    """The parameters with which an upload begins whose parts come with a CRC-32, as botocore sends them to Amazon."""
+    asked = client.meta.config.request_checksum_calculation == "when_supported"
+    if not asked or not is_amazon(str(client.meta.endpoint_url)):
+        return {}
+    return {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
 
 
 def header_checksum(client: Any, body: bytes | bytearray) -> dict[str, str]:

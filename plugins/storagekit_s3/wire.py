@@ -55,9 +55,15 @@ from storagekit_s3.replies import (
     whole_checksum,
 )
 from storagekit_s3.routes import Route
+from storagekit_s3.servers import is_amazon
 from storagekit_s3.signing import UNSIGNED_PAYLOAD, encode_path, encode_query, payload_hash
 
 __all__ = ["WireApi"]
+
+# An upload whose parts come with a CRC-32 has to say so when it begins, or Amazon refuses the parts; and of the whole
+# object, or it wants the checksums of all parts again at the end, and keeps one that no reader can compare.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+WHOLE_CRC32 = {"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"}
 
 # The fields of Attributes, and the headers that they are sent and answered in.
 _HEADERS = {
@@ -140,6 +146,9 @@ class WireApi:
 
     def create_upload(self, location: Location, attributes: Attributes) -> str:
         headers = _attributes(attributes)
+        route = self._caller.way.route
+        if route.checksums and is_amazon(route.endpoint):
+            headers |= WHOLE_CRC32
         _, document = self._caller.call(_request("CreateMultipartUpload", "POST", location, {"uploads": ""}, headers))
         upload_id = document.fields.get("UploadId")
         if not upload_id:
