@@ -273,6 +273,7 @@ def _remove_batch(resource: Resource, batch: Sequence[Location], report: _Report
     try:
         failed = resource.backend.delete_many(batch, resource.options)
     except OSError as failure:
+        failure.filename = resource.location.url  # a batch is about a container, to the store
         report(remove, batch[0].url, failure)
         return
     for location, error in failed:

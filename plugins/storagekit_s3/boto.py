@@ -272,7 +272,9 @@ class BotoApi:
         )
         result = reply.get("CopyObjectResult") or {}
         etag, modified = bare_etag(result.get("ETag")), _nanoseconds(result.get("LastModified"))
-        return Written(etag, reply.get("VersionId"), modified, by_store=bool(result))
+        # rclone names neither of a copy onto itself.
+        by_store = bool(etag or modified) or "x-amz-request-id" in reply["ResponseMetadata"]["HTTPHeaders"]
+        return Written(etag, reply.get("VersionId"), modified, by_store=by_store)
 
     def delete(self, location: Location, condition: Condition = None) -> None:
         reply = self._call("DeleteObject", "delete_object", location, **_key(location), **_condition(condition))

@@ -204,7 +204,9 @@ class WireApi:
         request.may_fail_late = True
         reply, document = self._caller.call(request)
         etag, modified = bare_etag(document.fields.get("ETag")), listed_time(document.fields.get("LastModified"))
-        return Written(etag, reply.headers.get("x-amz-version-id"), modified, by_store=bool(etag or modified))
+        # rclone names neither of a copy onto itself.
+        by_store = bool(etag or modified) or "x-amz-request-id" in reply.headers
+        return Written(etag, reply.headers.get("x-amz-version-id"), modified, by_store=by_store)
 
     def delete(self, location: Location, condition: Condition = None) -> None:
         reply, _ = self._caller.call(_request("DeleteObject", "DELETE", location, {}, _condition(condition)))
