@@ -1,4 +1,8 @@
-"""Every path under every fault, over both transports, http and https: right bytes or a clear error, nothing else."""
+"""Paths under faults: right bytes or a clear error, and nothing else.
+
+Each fault comes once to every path, over both transports, and over https to those that read. What comes each time has to
+be waited for until it is over, and is held over the wire; ``scripts/fault-matrix`` runs every cell.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +27,12 @@ def at(request: pytest.FixtureRequest, transport: str) -> Iterator[Place]:
 @pytest.mark.parametrize("name", PATHS)
 def test_right_bytes_or_a_clear_error(at: Place, name: str) -> None:
     path = PATHS[name]
-    # What comes each time is the same to http and https, and takes most of the time: it has to wait until it is over.
     plain = str(at.options["endpoint_url"]).startswith("http:")
+    if not plain and path.operations != ("read",):
+        pytest.skip("over https, what reads")
     wrong, seen = [], set()
     for title in faults_of(path):
-        for how in (ONCE, ALWAYS) if plain else (ONCE,):
+        for how in (ONCE, ALWAYS) if plain and at.options["transport"] == "wire" else (ONCE,):
             try:
                 seen.add(cell(at, path, FAULTS[title](at, path), how))
             except AssertionError as error:
