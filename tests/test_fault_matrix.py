@@ -1,7 +1,7 @@
 """Paths under faults: right bytes or a clear error, and nothing else.
 
-Each fault comes once to every path, over both transports, and over https to those that read. What comes each time has to
-be waited for until it is over, and is held over the wire; ``scripts/fault-matrix`` runs every cell.
+Each fault comes once to every path, over both transports, and over https to those that read. What comes each time has
+to be waited for until it is over, and is held over the wire; ``scripts/fault-matrix`` runs every cell.
 """
 
 from __future__ import annotations
