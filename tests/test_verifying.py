@@ -12,15 +12,20 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from s3_support import FakeApi
 
 import storagekit
 from storagekit.checksums import Checksum
 from storagekit.hookspecs import hookimpl
+from storagekit.location import Location
 from storagekit.verifying import MOST_HASHED, Verifier, verifier
 from storagekit_conformance.fault_proxy import fault_proxy
 from storagekit_conformance.faults import Corrupt, Cut, Faults
 from storagekit_conformance.servers import S3Server
 from storagekit_conformance.support import content
+from storagekit_s3.api import Attributes, Info
+from storagekit_s3.options import parse
+from storagekit_s3.reading import ObjectReader
 from storagekit_s3.replies import whole_checksum
 
 pytest_plugins = ["s3_support"]
@@ -211,3 +216,22 @@ def test_a_driver_of_any_kind() -> None:
         Store.kept = DATA[1:]
         with pytest.raises(OSError, match="crc32"), storage.open("memory://box/key", "rb") as reader:
             reader.read()
+
+
+@pytest.mark.parametrize(
+    ("bucket", "etag", "encryption", "known"),
+    [
+        ("box", "5d41402abc4b2a76b9719d911017c592", None, True),
+        ("box", "5d41402abc4b2a76b9719d911017c592", "AES256", True),
+        ("box", "5d41402abc4b2a76b9719d911017c592", "aws:kms", False),
+        ("box", "5d41402abc4b2a76b9719d911017c592-2", None, False),
+        ("box--use1-az4--x-s3", "5d41402abc4b2a76b9719d911017c592", None, False),
+        ("arn:aws:s3:us-east-1:1:accesspoint/box", "5d41402abc4b2a76b9719d911017c592", None, False),
+    ],
+)
+def test_which_etags_are_an_md5(bucket: str, etag: str, encryption: str | None, known: bool) -> None:
+    location = Location("s3", bucket, "key")
+    info = Info(5, etag, 0, None, Attributes(server_side_encryption=encryption))
+    for server, there in (("aws", known), ("generic", False)):
+        reader = ObjectReader(FakeApi(), location, parse({"server": server}, location), info, b"")
+        assert (reader.checksum is not None) == there

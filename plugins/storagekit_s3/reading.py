@@ -22,7 +22,7 @@ from storagekit.location import Location
 from storagekit_s3.api import Api, ByteStream, Info, RangeReply
 from storagekit_s3.errors import status_of
 from storagekit_s3.options import S3Options
-from storagekit_s3.servers import profile_of
+from storagekit_s3.servers import DIRECTORY_BUCKET, profile_of
 from storagekit_s3.stats import stat_of
 
 __all__ = ["ObjectReader", "open_reader"]
@@ -81,7 +81,7 @@ class ObjectReader(RangeReader):
         self._strong = info.etag if info.etag is not None and not info.etag.startswith("W/") else None
         self.stat = stat_of(location, info)
         self.head = head
-        self.checksum = info.checksum or _md5(api, info, options)
+        self.checksum = info.checksum or _md5(api, location, info, options)
         if self._strong is not None:
             key = ("s3", api.endpoint, location.container, location.path, self._strong)
             self.cache_key = key if self._version_id is None else (*key, self._version_id)
@@ -116,8 +116,14 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _NO_MD5 = ("aws:kms", "aws:kms:dsse")
 
 
-def _md5(api: Api, info: Info, options: S3Options) -> Checksum | None:
+# Directory buckets, buckets on Outposts and whatever else an ARN may name: there an ETag is any text.
+_OTHER_BUCKETS = (DIRECTORY_BUCKET, "--op-s3")
+
+
+def _md5(api: Api, location: Location, info: Info, options: S3Options) -> Checksum | None:
     """The object's MD5, where the server is known to make ETags of it."""
+    if location.container.endswith(_OTHER_BUCKETS) or location.container.startswith("arn:"):
+        return None
     if info.etag is None or not _MD5.fullmatch(info.etag) or options.connection.sse_customer_key is not None:
         return None
     if info.attributes.server_side_encryption in _NO_MD5:
