@@ -225,8 +225,8 @@ def test_checksums_go_in_a_header_where_frames_might_be_stored(
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", calculation)
     client = make_client(Connection(endpoint, None, "us-east-1", "key", "secret"))
     try:
-        parameters = header_checksum(client, b"data")
-        assert parameters == ({"ChecksumCRC32": "rfPzYw=="} if sent else {})
+        parameters = header_checksum(client, b"data", None)
+        assert parameters == ({"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": "rfPzYw=="} if sent else {})
         seen: list[Any] = []
 
         def stop(request: Any, **_: object) -> None:
@@ -307,4 +307,4 @@ def test_an_upload_declares_the_checksums_of_its_parts_to_amazon(
     endpoint: str, calculation: str, declared: dict[str, str]
 ) -> None:
     meta = SimpleNamespace(endpoint_url=endpoint, config=SimpleNamespace(request_checksum_calculation=calculation))
-    assert upload_checksum(SimpleNamespace(meta=meta)) == declared
+    assert upload_checksum(SimpleNamespace(meta=meta), None) == declared

@@ -101,7 +101,7 @@ def connect(
     connection: Connection, location: Location, retrying: Retrying | None = None, ledger: Ledger | None = None
 ) -> Api:
     """The port for *connection*; *location* is what an error is about."""
-    api = BotoApi(lambda: make_client(connection), retrying, ledger)
+    api = BotoApi(lambda: make_client(connection), retrying, ledger, connection.checksum_algorithm)
     api.session(location)
     return api
 
@@ -109,8 +109,16 @@ def connect(
 class BotoApi:
     """``Api`` over one boto3 client per process."""
 
-    def __init__(self, make: Callable[[], Any], retrying: Retrying | None = None, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        retrying: Retrying | None = None,
+        ledger: Ledger | None = None,
+        algorithm: str | None = None,
+    ) -> None:
+        """*algorithm*: the checksum that was chosen for what is written."""
         self._make = make
+        self._algorithm = algorithm
         self._ledger = ledger or Ledger()
         self._retrying = retrying or Retrying()
         # By process id. The parent's stays here in a child, unused: ending it would touch the sockets that both have.
@@ -184,7 +192,7 @@ class BotoApi:
             **_key(location),
             **_parameters(attributes),
             **_condition(condition),
-            **header_checksum(self.session(location).client, body),
+            **header_checksum(self.session(location).client, body, self._algorithm),
             Body=body,
         )
         # Swift answers a write that another has overtaken without an ETag: there is none, but a store has said so.
@@ -199,7 +207,7 @@ class BotoApi:
             location,
             **_key(location),
             **_parameters(attributes),
-            **upload_checksum(self.session(location).client),
+            **upload_checksum(self.session(location).client, self._algorithm),
         )
         upload_id = reply.get("UploadId")
         if not upload_id:
@@ -215,7 +223,7 @@ class BotoApi:
             **_key(location),
             UploadId=upload_id,
             PartNumber=number,
-            **header_checksum(self.session(location).client, body),
+            **header_checksum(self.session(location).client, body, self._algorithm),
             Body=body,
         )
         return bare_etag(reply.get("ETag"))

@@ -26,6 +26,7 @@ from typing import Any
 
 from storagekit.hiding import HiddenBytes, HiddenOptions
 from storagekit_s3.connections import BUFFER, MOST_DOCUMENT, MalformedReplyError
+from storagekit_s3.guarding import checksum_parameters, declaration
 from storagekit_s3.options import NO_CREDENTIALS, Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS
 from storagekit_s3.servers import is_amazon
@@ -184,27 +185,27 @@ def _read_whole(url: str, response: Any) -> None:
         raise exceptions.HTTPClientError(error=error) from error
 
 
-def upload_checksum(client: Any) -> dict[str, str]:
-    """The parameters with which an upload begins whose parts come with a CRC-32, as botocore sends them to Amazon."""
-    asked = client.meta.config.request_checksum_calculation == "when_supported"
-    if not asked or not is_amazon(str(client.meta.endpoint_url)):
+def upload_checksum(client: Any, algorithm: str | None) -> dict[str, str]:
+    """The parameters with which an upload begins whose parts come with a checksum."""
+    if algorithm is None and not (_asked(client) and is_amazon(str(client.meta.endpoint_url))):
         return {}
-    return {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
+    name, kind = declaration(algorithm)
+    return {"ChecksumAlgorithm": name, "ChecksumType": kind}
 
 
-def header_checksum(client: Any, body: bytes | bytearray) -> dict[str, str]:
-    """The parameters of an upload of *body* that keep botocore from framing it, where it would.
+def header_checksum(client: Any, body: bytes | bytearray, algorithm: str | None) -> dict[str, str]:
+    """The parameters of an upload of *body* that keep botocore from framing it, where it would, or that were chosen.
 
     s3rver stores the frames as data, without a word. Amazon's own endpoints understand them.
     """
     endpoint = str(client.meta.endpoint_url)
-    asked = client.meta.config.request_checksum_calculation == "when_supported"
-    if not asked or is_amazon(endpoint) or not endpoint.startswith("https://"):
+    if algorithm is None and (not _asked(client) or is_amazon(endpoint) or not endpoint.startswith("https://")):
         return {}
-    import base64
-    import zlib
+    return checksum_parameters(body, algorithm)
 
-    return {"ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()}
+
+def _asked(client: Any) -> bool:
+    return bool(client.meta.config.request_checksum_calculation == "when_supported")
 
 
 def _parameters_of_all(connection: Connection) -> Callable[..., dict[str, Any]]:

@@ -111,7 +111,9 @@ def _taken_apart(connection: Connection, session: Any, client: Any, sample: Any)
         region,
         _credentials(session) if signs else None,
         Trust(connection.verify, _bundle(connection, session)),
-        checksums=settings.request_checksum_calculation == "when_supported",
+        checksums=settings.request_checksum_calculation == "when_supported"
+        or connection.checksum_algorithm is not None,
+        algorithm=connection.checksum_algorithm,
         signs_payload=bool((settings.s3 or {}).get("payload_signing_enabled")),
         attempts=int((settings.retries or {}).get("total_max_attempts") or TOTAL_ATTEMPTS),
     )

@@ -54,7 +54,11 @@ def describe(api: Api, location: Location, options: S3Options) -> Iterator[str]:
         yield f"conditional writes: {options.conditional_writes}, by the option"
     yield f"transport: {_transport(route, location, options)}"
     if isinstance(route, Route):
-        text = "CRC-32 of each upload" if route.checksums else "only where the protocol wants them"
+        text = (
+            f"{(route.algorithm or 'crc32').upper()} of each upload"
+            if route.checksums
+            else "only where the protocol wants them"
+        )
         yield f"checksums sent: {text}"
     yield f"credentials: {_credentials(options)}"
 

@@ -16,10 +16,12 @@ from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, cast
 
 from storagekit import errors
+from storagekit.checksums import Checksum
 from storagekit.driver import Option, Options
 from storagekit.hiding import HiddenOptions
 from storagekit.location import Location
 from storagekit_s3.api import Attributes
+from storagekit_s3.guarding import ALGORITHMS
 from storagekit_s3.servers import PROFILES
 
 __all__ = ["KNOWN_OPTIONS", "NO_CREDENTIALS", "ConditionalWrites", "Connection", "S3Options", "parse"]
@@ -72,6 +74,11 @@ KNOWN_OPTIONS = (
         "SSE-C: the key that reads and writes are encrypted with, 32 bytes in base64; over https",
         secret=True,
     ),
+    Option(
+        "checksum_algorithm",
+        "'crc32', 'crc32c' or 'crc64nvme': sent with what is written, for the server to compare and to keep. To Amazon "
+        "crc32 is, if not given; the other two need awscrt (boto3[crt])",
+    ),
     Option("request_payer", "'requester': pay for requests to a bucket whose owner does not"),
     Option("acl", "the canned ACL of what is written, as in bucket-owner-full-control"),
 )
@@ -98,6 +105,7 @@ class Connection:
     transport: str | None = None
     sse_customer_key: str | None = None
     request_payer: str | None = None
+    checksum_algorithm: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,7 @@ _CHOICES = {
     "conditional_writes": ("trust", "race"),
     "transport": ("wire", "boto3"),
     "request_payer": ("requester",),
+    "checksum_algorithm": ALGORITHMS,
     "server": tuple(sorted(PROFILES)),
 }
 
@@ -198,6 +207,8 @@ def _checked(name: str, value: object, location: Location) -> object:
         raise errors.invalid(location, f"the option {name} {_HEADER}")
     if name in _CHOICES and text not in _CHOICES[name]:
         raise errors.invalid(location, f"the option {name} must be one of {', '.join(_CHOICES[name])}")
+    if name == "checksum_algorithm" and Checksum(text, b"").begin() is None:
+        raise errors.invalid(location, f"{text} needs the package awscrt: install boto3[crt]")
     if name == "endpoint_url" and not text.startswith(("http://", "https://")):
         raise errors.invalid(location, "the option endpoint_url must begin with http:// or https://")
     if name == "endpoint_url" and "@" in text:

@@ -96,6 +96,8 @@ class Route:
     signs_payload: bool = False
     """Uploads are hashed and signed over https too."""
     attempts: int = TOTAL_ATTEMPTS
+    algorithm: str | None = None
+    """Which checksum the user has chosen; None: CRC-32, where any is sent."""
 
 
 def address_of(route: Route, connection: Connection) -> Address:
@@ -176,8 +178,9 @@ def plain_route(connection: Connection, bucket: str, environ: Mapping[str, str] 
         region,
         None if credentials is None else lambda: credentials,
         Trust(connection.verify, bundle),
-        checksums=is_amazon(endpoint),
+        checksums=is_amazon(endpoint) or connection.checksum_algorithm is not None,
         attempts=connection.max_attempts or TOTAL_ATTEMPTS,
+        algorithm=connection.checksum_algorithm,
     )
 
 

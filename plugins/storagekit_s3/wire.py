@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Literal
@@ -40,6 +39,7 @@ from storagekit_s3.api import (
 from storagekit_s3.connections import Reply, read_all
 from storagekit_s3.documents import Document, DocumentError
 from storagekit_s3.exchanges import Caller, Request
+from storagekit_s3.guarding import checksum_headers, declaration
 from storagekit_s3.ledger import Line
 from storagekit_s3.pages import listed_time, read_page
 from storagekit_s3.replies import (
@@ -59,11 +59,6 @@ from storagekit_s3.servers import is_amazon
 from storagekit_s3.signing import UNSIGNED_PAYLOAD, encode_path, encode_query, payload_hash
 
 __all__ = ["WireApi"]
-
-# An upload whose parts come with a CRC-32 has to say so when it begins, or Amazon refuses the parts; and of the whole
-# object, or it wants the checksums of all parts again at the end, and keeps one that no reader can compare.
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
-WHOLE_CRC32 = {"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"}
 
 # The fields of Attributes, and the headers that they are sent and answered in.
 _HEADERS = {
@@ -147,8 +142,8 @@ class WireApi:
     def create_upload(self, location: Location, attributes: Attributes) -> str:
         headers = _attributes(attributes)
         route = self._caller.way.route
-        if route.checksums and is_amazon(route.endpoint):
-            headers |= WHOLE_CRC32
+        if route.checksums and (route.algorithm is not None or is_amazon(route.endpoint)):
+            headers["x-amz-checksum-algorithm"], headers["x-amz-checksum-type"] = declaration(route.algorithm)
         _, document = self._caller.call(_request("CreateMultipartUpload", "POST", location, {"uploads": ""}, headers))
         upload_id = document.fields.get("UploadId")
         if not upload_id:
@@ -218,7 +213,7 @@ class WireApi:
         keys = "".join(f"<Object><Key>{escape(key, quote=False)}</Key></Object>" for key in wanted)
         body = f'<Delete xmlns="{_NAMESPACE}">{keys}<Quiet>false</Quiet></Delete>'.encode()
         # The one operation that S3 does not take without a checksum; of old it was this one, which all servers know.
-        headers = {"content-md5": _md5(body), **_checksum(body)}
+        headers = {"content-md5": _md5(body), **checksum_headers(body, None)}
         request = Request(
             "DeleteObjects", bucket, "POST", "", encode_query({"delete": ""}), headers, body, payload_hash(body)
         )
@@ -298,8 +293,9 @@ class WireApi:
         body: bytes | bytearray,
     ) -> Request:
         """A request whose body is an object's."""
-        if self._caller.way.route.checksums:
-            headers |= _checksum(body)
+        route = self._caller.way.route
+        if route.checksums:
+            headers |= checksum_headers(body, route.algorithm)
         path = "/" + encode_path(location.path)
         return Request(operation, location, "PUT", path, encode_query(query), headers, body, self._payload(body))
 
@@ -394,11 +390,6 @@ def _source(source: Source) -> dict[str, str]:
     if source.etag is not None:
         headers["x-amz-copy-source-if-match"] = _sent(source.etag)
     return headers
-
-
-def _checksum(body: bytes | bytearray) -> dict[str, str]:
-    digest = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
-    return {"x-amz-sdk-checksum-algorithm": "CRC32", "x-amz-checksum-crc32": digest}
 
 
 def _md5(body: bytes) -> str:
