@@ -35,9 +35,10 @@ from storagekit_s3.api import (
     UploadPage,
     Written,
 )
+from storagekit_s3.boto_body import BotoBody
 from storagekit_s3.boto_calls import BotoSession, in_time
 from storagekit_s3.boto_client import header_checksum, make_client, upload_checksum
-from storagekit_s3.ledger import Ledger, Line
+from storagekit_s3.ledger import Ledger
 from storagekit_s3.options import Connection
 from storagekit_s3.pages import decoded, listed_size
 from storagekit_s3.progress import Progress
@@ -91,10 +92,6 @@ _METHODS = {
 
 # As many as Amazon lets an account have at most; one page has up to ten thousand.
 MOST_BUCKETS = 1_000_000
-
-# What is left of a body is read to keep its connection where that costs less than a new one: about what
-# a socket's buffer holds already.
-DRAIN_BYTES = 64 * 1024
 
 
 def connect(
@@ -155,7 +152,7 @@ class BotoApi:
             VersionId=version_id,
         )
         patience = self.session(location).client.meta.config.read_timeout
-        body = _Body(reply["Body"], location, reply.get("ContentLength"), patience, reply["line"])
+        body = BotoBody(reply["Body"], location, reply.get("ContentLength"), patience, reply["line"])
         try:
             refuse_no_object(reply["ResponseMetadata"]["HTTPHeaders"], "GetObject", location)
         except OSError:
@@ -464,71 +461,6 @@ class BotoApi:
         if headers is None or metadata.get("HTTPStatusCode", 0) >= 500:
             return
         self.server = headers.get("server") or self.server or ""
-
-
-# Bodies that were open at a fork, in the child. They are kept, because their end would be that of the parent's socket.
-_inherited: list[Any] = []
-
-
-class _Body:
-    """The body of a GetObject reply.
-
-    ``StreamingBody.readinto`` costs one copy more than reading from the socket would; going below
-    urllib3 to save it was measured and gains little while the request itself goes through botocore.
-    """
-
-    def __init__(self, stream: Any, location: Location, length: int | None, read_timeout: float, line: Line) -> None:
-        self._stream = stream
-        self._line = line
-        self._read_timeout = read_timeout
-        self._location = location
-        self._left = length
-        self._ended = False
-        self._process = os.getpid()
-        self._hurried = False
-
-    def readinto(self, view: memoryview, /) -> int:
-        if self._process != os.getpid():
-            text = "The connection was that of another process, before it forked"
-            raise storagekit.errors.describe(storagekit.errors.os_error(errno.ECONNRESET, self._location, text))
-        try:
-            self._hurry()
-            count = int(self._stream.readinto(view))
-        except Exception as error:
-            self._ended, self._left = True, None
-            raise errors.client_error(error, "GetObject", self._location) from error
-        self._line.received += count
-        if self._left is not None:
-            self._left -= count
-        self._ended = count == 0 or self._left == 0
-        return count
-
-    def _hurry(self) -> None:
-        """Wait no longer than the caller has time."""
-        left = deadlines.remaining()
-        if left is not None:
-            if not left:
-                raise TimeoutError(errno.ETIMEDOUT, "the caller's time is over")
-            self._stream.set_socket_timeout(min(left, self._read_timeout))
-        elif self._hurried:
-            self._stream.set_socket_timeout(self._read_timeout)
-        self._hurried = left is not None
-
-    def close(self) -> None:
-        self._line.close()
-        if self._stream is None:
-            return
-        if self._process != os.getpid():
-            _inherited.append(self._stream)
-            self._stream = None
-            return
-        try:
-            if not self._ended and self._left is not None and self._left <= DRAIN_BYTES:
-                self._stream.read()
-            self._stream.close()
-        except Exception:
-            pass  # the connection is broken, and given up: there is nobody to tell
-        self._stream = None
 
 
 def _sent(parameters: Mapping[str, Any]) -> int:
