@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import io
+import re
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,12 @@ def scripted(replies: Sequence[bytes]) -> Iterator[tuple[Api, list[bytes]]]:
                     requests.append(data)
                     if b"100-continue" in data:
                         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-                        connection.recv(65536)
+                    # What is not read when the connection ends would make a reset of that.
+                    head, _, body = data.partition(b"\r\n\r\n")
+                    length = re.search(rb"content-length: *([0-9]+)", head, re.I)
+                    left = (int(length[1]) if length else 0) - len(body)
+                    while left > 0 and (more := connection.recv(left)):
+                        left -= len(more)
                     connection.sendall(reply)
 
         thread = threading.Thread(target=serve)
