@@ -218,7 +218,7 @@ def test_signing_goes_by_the_servers_clock() -> None:
 
 def test_a_bare_refusal_with_another_time_is_signed_by_that() -> None:
     skewed = reply(403, b"", date="Sat, 01 Jan 2000 00:00:30 GMT")
-    with Scripted(skewed, reply(200, b"", content_length="5")) as server, Wired(server) as api:
+    with Scripted(skewed, reply(200, b"", content_length="5", ETag='"abc"')) as server, Wired(server) as api:
         assert api.head(KEY).size == 5
 
 
