@@ -74,15 +74,13 @@ class Place:
     options: dict[str, object] = field(repr=False)
     direct: storagekit.Storage = field(repr=False)
     faults: Faults = field(repr=False)
+    disturbed: storagekit.Storage = field(repr=False)
+    """What is tried. It goes on from cell to cell, as a program does, with the connections that a fault has left it."""
 
-    @contextmanager
-    def storage(self) -> Iterator[storagekit.Storage]:
-        """A new client, of which nothing is cached or known."""
-        made = storagekit.Storage(options={"s3": self.options})
-        try:
-            yield made
-        finally:
-            made.close()
+    def storage(self) -> storagekit.Storage:
+        """What is tried, with nothing in its cache."""
+        self.disturbed._cache.clear()
+        return self.disturbed
 
     def put(self, name: str, data: bytes) -> str:
         """Write past the proxy."""
@@ -107,7 +105,8 @@ def place(server: S3Server, transport: str) -> Iterator[Place]:
         direct = storagekit.Storage(options={"s3": server.options()})
         try:
             options = seen.options() | OPTIONS | {"transport": transport}
-            yield Place(f"s3://{bucket}/matrix", options, direct, faults)
+            with storagekit.Storage(options={"s3": options}) as disturbed:
+                yield Place(f"s3://{bucket}/matrix", options, direct, faults, disturbed)
         finally:
             faults.clear()
             direct.close()
@@ -389,10 +388,8 @@ def cell(at: Place, path: Path, fault: Fault, how: str) -> str:
     path.before(at)
     times = 1 if how == ONCE else None
     error: OSError | None = None
-    with (
-        at.storage() as storage,
-        at.faults.armed(fault, *path.operations, after=path.after, times=times, certain=False) as rule,
-    ):
+    storage = at.storage()
+    with at.faults.armed(fault, *path.operations, after=path.after, times=times, certain=False) as rule:
         try:
             path.run(storage, at)
         except UnicodeDecodeError:
