@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 from storagekit import calls
-from storagekit.deadlines import expired, remaining, stepwise, within
+from storagekit.deadlines import expired, remaining, within
 from storagekit.driver import (
     Condition,
     ObjectWriter,
@@ -180,7 +180,7 @@ class Backend:
         entries: Iterator[Stat] | None = self._ask(
             "list", location, options, location=location, recursive=recursive, limit=limit, start_after=start_after
         )
-        return _timed(self._answer(entries, "list", location), options)
+        return calls.steps(self._answer(entries, "list", location), options)
 
     def traits(self, location: Location, options: Options) -> Traits:
         """What the store promises here."""
@@ -220,7 +220,7 @@ class Backend:
     def uploads(self, location: Location, options: Options) -> Iterator[Upload]:
         """The unfinished uploads below a location."""
         uploads: Iterator[Upload] | None = self._ask("uploads", location, options, location=location)
-        return _timed(self._answer(uploads, "uploads", location), options)
+        return calls.steps(self._answer(uploads, "uploads", location), options)
 
     def abort_upload(self, upload: Upload, options: Options) -> None:
         """Remove one unfinished upload."""
@@ -253,11 +253,6 @@ class Backend:
     def close(self) -> None:
         """Let go of everything."""
         self._hooks.close()
-
-
-def _timed(items: Iterator[T], options: Options) -> Iterator[T]:
-    """*items*, fetched within the time that is left, or that each may take."""
-    return stepwise(items, options.deadline or options.timeout) if calls.is_timed(options) else items
 
 
 @dataclass(frozen=True, slots=True)

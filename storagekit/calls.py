@@ -7,14 +7,16 @@ on for as long as its caller takes; there the time holds for each question anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, SupportsIndex, TypeGuard
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, SupportsIndex, TypeGuard, TypeVar
 
-from storagekit.deadlines import Deadline, within
+from storagekit.deadlines import Deadline, stepwise, within
 from storagekit.driver import Options
 from storagekit.hiding import HiddenOptions
 
-__all__ = ["CallOptions", "is_timed", "limit", "timeout_of"]
+__all__ = ["CallOptions", "is_timed", "limit", "steps", "timeout_of"]
+
+T = TypeVar("T")
 
 
 class CallOptions(HiddenOptions):
@@ -51,3 +53,8 @@ def timeout_of(options: Options) -> float | None:
 def limit(options: Options) -> within:
     """A ``with`` block under the deadline of the call, or one that begins now where each question has its own."""
     return within(options.deadline or options.timeout) if is_timed(options) else within(None)
+
+
+def steps(items: Iterator[T], options: Options) -> Iterator[T]:
+    """*items*, all of which have to come before the deadline of the call, or each in its time."""
+    return stepwise(items, options.deadline or options.timeout) if is_timed(options) else items

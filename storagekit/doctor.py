@@ -14,7 +14,6 @@ is no sense in going on, so that ends the examination.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import threading
@@ -27,7 +26,7 @@ from dataclasses import dataclass, field
 from storagekit.backend import Resource
 from storagekit.driver import Options, Stat, Traits
 from storagekit.errors import InvalidArgumentError, ObjectChangedError, invalid
-from storagekit.findings import Finding
+from storagekit.findings import UNREACHABLE, Finding
 from storagekit.location import Location
 from storagekit.storage import Storage
 
@@ -41,9 +40,6 @@ LISTED, PAGE = 7, 3
 RACERS = 4
 # Signatures are refused a quarter of an hour off; a third of that is worth a word. In seconds.
 SKEW = 300.0
-
-# What says that nobody answers, so that every further trial would wait for nothing.
-_UNREACHABLE = {errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN}
 
 
 @dataclass
@@ -178,7 +174,7 @@ def _findings(place: _Place, special: Location) -> Generator[Finding, None, None
         try:
             yield from trial(place)
         except OSError as error:
-            if error.errno in _UNREACHABLE:
+            if error.errno in UNREACHABLE:
                 raise
             yield Finding(topic, False, explain(error), "the same error for every caller", wrong=True)
     backend, options = place.resource.backend, place.resource.options

@@ -235,6 +235,12 @@ class Upload:
         """Seconds since it was begun, by this computer's clock at this moment; None where the store does not say when.
 
         Below zero where the store's clock is ahead.
+
+        >>> import time
+        >>> from storagekit import Upload
+        >>> from storagekit.location import parse_location
+        >>> round(Upload(parse_location("s3://bucket/key"), "id", time.time_ns() - 60 * 10**9).age)
+        60
         """
         return None if self.started_ns is None else (time.time_ns() - self.started_ns) / 1e9
 

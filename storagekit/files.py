@@ -19,7 +19,7 @@ from storagekit.backend import Resource
 from storagekit.blocks import BlockCache
 from storagekit.codecs import Codec, codec_for
 from storagekit.compression import CompressedSink, DecompressedStream
-from storagekit.driver import Absent, Matches, RangeReader
+from storagekit.driver import Absent, Matches, ObjectWriter, RangeReader
 from storagekit.errors import changed, exists, invalid, is_a_directory, not_a_directory
 from storagekit.modes import Mode, parse_mode
 from storagekit.native import NativeReader
@@ -131,13 +131,10 @@ class Streams:
             else:
                 absent = Absent(through_links=mode.action == "a") if mode.action in "xa" else None
                 writer = resource.backend.open_write(location, options, Matches(if_match) if if_match else absent)
-            try:
-                if base is not None and if_match not in (None, base.stat.identity):
-                    raise changed(location, "The object is not the version that if_match names")
-                sender = PartSender(writer, location.url, self.transfers, self.reaper, self.room)
-            except BaseException:
+            if base is not None and if_match not in (None, base.stat.identity):
                 writer.abort()
-                raise
+                raise changed(location, "The object is not the version that if_match names")
+            sender = self._sender(writer, location.url)
         except BaseException:
             if base is not None:
                 base.close()
@@ -153,12 +150,18 @@ class Streams:
             writer = resource.backend.open_in_place(location, resource.options, appending=appending)
         except io.UnsupportedOperation:
             raise refused from None
+        sender = self._sender(writer, location.url)
+        if mode.update:
+            return EditStream(sender, mode, None, resource.timeout)
+        return WriteSink(sender, f"{mode.action}b", resource.timeout)
+
+    def _sender(self, writer: ObjectWriter, url: str) -> PartSender:
+        """What sends the parts of *writer*, which is given up where there can be none."""
         try:
-            sender = PartSender(writer, location.url, self.transfers, self.reaper, self.room)
+            return PartSender(writer, url, self.transfers, self.reaper, self.room)
         except BaseException:
             writer.abort()
             raise
-        return EditStream(sender, mode, None) if mode.update else WriteSink(sender, f"{mode.action}b")
 
     def _open_base(self, resource: Resource, mode: Mode) -> ReadStream | None:
         """The version that is edited; None where there is none and none is needed."""

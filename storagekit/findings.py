@@ -6,9 +6,14 @@ ask (the hook ``examine``). A finding says what works, what was seen, and what t
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
-__all__ = ["Finding"]
+__all__ = ["UNREACHABLE", "Finding"]
+
+
+UNREACHABLE = frozenset({errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN})
+"""The errors that say that nobody answers, so that every further trial would wait for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,12 +97,13 @@ class Metering:
         if self._report is not None:
             self._report(sample)
 
-    def time(self, scheme: str, operation: str, call: Callable[[], Any], *, written: int = 0) -> Any:
-        """What *call* returns, timed."""
+    @contextmanager
+    def timed(self, scheme: str, operation: str, *, written: int = 0) -> Iterator[None]:
+        """Count and time the block as one operation, which writes so many bytes if it does not fail."""
         begun = time.perf_counter()
         error = ""
         try:
-            return call()
+            yield
         except BaseException as failure:
             error = type(failure).__name__
             raise
@@ -111,15 +113,8 @@ class Metering:
 
     def _around(self, operation: str, location: Location) -> Generator[None, Any, Any]:
         """A hook that is one operation."""
-        begun = time.perf_counter()
-        error = ""
-        try:
+        with self.timed(location.scheme, operation):
             return (yield)
-        except BaseException as failure:
-            error = type(failure).__name__
-            raise
-        finally:
-            self.add(Sample(location.scheme, operation, time.perf_counter() - begun, error=error))
 
     @hookimpl(wrapper=True)
     def open_read(self, location: Location) -> Generator[None, Any, Any]:
@@ -248,21 +243,21 @@ class _MeteredWriter(ObjectWriter):
         return self._inner.part_size(number)
 
     def put(self, body: Body, /) -> Stat:
-        stat: Stat = self._time("put", lambda: self._inner.put(body), body_size(body))
-        return stat
+        with self._meter.timed(self._scheme, "put", written=body_size(body)):
+            return self._inner.put(body)
 
     def write_part(self, number: int, offset: int, body: Body, /) -> None:
-        self._time("write_part", lambda: self._inner.write_part(number, offset, body), body_size(body))
+        with self._meter.timed(self._scheme, "write_part", written=body_size(body)):
+            self._inner.write_part(number, offset, body)
 
     def copy_part(self, number: int, offset: int, start: int, stop: int, /) -> None:
-        self._time("copy_part", lambda: self._inner.copy_part(number, offset, start, stop))
+        with self._meter.timed(self._scheme, "copy_part"):
+            self._inner.copy_part(number, offset, start, stop)
 
     def commit(self) -> Stat:
-        stat: Stat = self._time("commit", self._inner.commit)
-        return stat
+        with self._meter.timed(self._scheme, "commit"):
+            return self._inner.commit()
 
     def abort(self) -> None:
-        self._time("abort", self._inner.abort)
-
-    def _time(self, operation: str, call: Callable[[], Any], written: int = 0) -> Any:
-        return self._meter.time(self._scheme, operation, call, written=written)
+        with self._meter.timed(self._scheme, "abort"):
+            self._inner.abort()

@@ -30,7 +30,7 @@ from storagekit.forking import inherits
 from storagekit.ranges import Span, check_position, check_ranges, sought
 from storagekit.settings import BLOCK_SIZE
 from storagekit.transfers import Reaper
-from storagekit.verifying import verifier
+from storagekit.verifying import Verifier, verifier
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -121,7 +121,7 @@ class ReadStream(io.RawIOBase):
         with within(self._timeout):
             self._access.read_into(start, stop, view)
         if self._verifier is not None:
-            self._verify(start, view[: stop - start])
+            self._verify(self._verifier, start, view[: stop - start])
         self._position = stop
         return stop - start
 
@@ -134,16 +134,14 @@ class ReadStream(io.RawIOBase):
         with within(self._timeout):
             whole = io.BufferedReader(_Rest(self._access, start, self._size), 1).read(self._size - start)
         if self._verifier is not None:
-            self._verify(start, whole)
+            self._verify(self._verifier, start, whole)
         self._position = self._size
         return whole
 
-    def _verify(self, start: int, data: memoryview | bytes) -> None:
+    def _verify(self, verifier: Verifier, start: int, data: memoryview | bytes) -> None:
         """Hold what was read against the checksum of the whole; what is wrong is not kept for the next reader."""
-        if self._verifier is None:
-            return
         try:
-            self._verifier.take(start, data, self.name)
+            verifier.take(start, data, self.name)
         except OSError:
             self._access.forget()
             raise

@@ -717,6 +717,11 @@ class Storage(Opener):
         >>> week = 7 * 24 * 3600
         >>> storagekit.abort_uploads("s3://my-bucket/logs", older_than=week)  # doctest: +SKIP
         [Upload(location=..., upload_id='...', started_ns=...)]
+        >>> try:
+        ...     storagekit.abort_uploads("memory://box", older_than=week)
+        ... except OSError as error:  # which has no uploads to be left
+        ...     print(type(error).__name__, error.filename)
+        UnsupportedOperation memory://box/
         """
         if not older_than >= 0:  # nor what is no number
             raise invalid(path, f"older_than is a number of seconds, 0 or more, not {older_than!r}")

@@ -10,6 +10,7 @@ after which what is stored is old or new, and whole, and no upload is left. Anyt
 
 from __future__ import annotations
 
+import errno
 import gzip
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -417,8 +418,6 @@ def _name(error: OSError) -> str:
     kinds = (OutcomeUnknownError, ObjectChangedError)
     if isinstance(error, kinds):
         return type(error).__name__
-    import errno
-
     return errno.errorcode.get(error.errno or 0, str(error.errno))
 
 

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from storagekit.storage import Storage
 from storagekit_conformance.fault_proxy import fault_proxy
 from storagekit_conformance.faults import Before, Faults
 from storagekit_conformance.servers import S3Server
+from storagekit_conformance.support import run_in_child
 
 pytest_plugins = ["s3_support"]
 
@@ -96,15 +96,7 @@ def start(step: Callable[[], object]) -> tuple[int, int]:
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        report = b"the child died"
-        try:
-            step()
-            report = b"ok"
-        except BaseException:
-            report = traceback.format_exc().encode()
-        finally:
-            os.write(writing, report[-32768:])
-            os._exit(0)
+        run_in_child(step, writing)
     os.close(writing)
     return pid, reading
 

@@ -427,7 +427,7 @@ def test_options_in_the_wrong_place(watch: Watch) -> None:
     wrong: Any = [*CREDENTIALS.items()]
     for call in (storagekit.open, storagekit.listdir, s3filestream.open):
         watch.call(call, "s3://bucket/key", options=wrong)
-        watch.call(call, "/tmp/plain", options=CREDENTIALS)
+        watch.call(call, "/nowhere/plain", options=CREDENTIALS)
     watch.call(storagekit.Storage, options={"s3": CREDENTIALS}, cache_bytes=-1)
     watch.call(storagekit.Storage, options={"S3:": CREDENTIALS})
     watch.call(storagekit.Storage, options={"s3": CREDENTIALS}, no_such_setting=1)
@@ -580,7 +580,7 @@ def test_an_at_sign_elsewhere_is_a_character_like_others() -> None:
         "memory://box/me:word@host",
         "memory://box/a@b",
         "me:word@host",
-        "/tmp/me:word@host",
+        "/nowhere/me:word@host",
         "memory://me@box/key",
     ):
         refuse_password(url)

@@ -37,6 +37,7 @@ __all__ = [
     "needs_removal",
     "needs_renaming",
     "refused",
+    "run_in_child",
     "script",
     "together",
 ]
@@ -179,7 +180,7 @@ def in_child(function: Callable[[], object]) -> None:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _run_in_child(function, writing)
+        run_in_child(function, writing)
     os.close(writing)
     try:
         report = _read_all(reading, time.monotonic() + CHILD_SECONDS)
@@ -192,7 +193,7 @@ def in_child(function: Callable[[], object]) -> None:
     assert report == b"ok", report.decode(errors="replace")
 
 
-def _run_in_child(function: Callable[[], object], writing: int) -> NoReturn:
+def run_in_child(function: Callable[[], object], writing: int) -> NoReturn:
     """The child's life: no pytest, no exit handlers, whatever happens."""
     report = b"the child died"
     try:

@@ -74,22 +74,6 @@ _NAMES = {
     "acl": "ACL",
 }
 
-# The methods of the operations; what is not here is a PUT.
-_METHODS = {
-    "GetObject": "GET",
-    "HeadObject": "HEAD",
-    "HeadBucket": "HEAD",
-    "GetObjectTagging": "GET",
-    "CreateMultipartUpload": "POST",
-    "CompleteMultipartUpload": "POST",
-    "AbortMultipartUpload": "DELETE",
-    "DeleteObject": "DELETE",
-    "DeleteObjects": "POST",
-    "ListObjectsV2": "GET",
-    "ListBuckets": "GET",
-    "ListMultipartUploads": "GET",
-}
-
 # As many as Amazon lets an account have at most; one page has up to ten thousand.
 MOST_BUCKETS = 1_000_000
 
@@ -411,7 +395,8 @@ class BotoApi:
     def _ask(self, operation: str, method: str, location: Location, parameters: dict[str, Any]) -> dict[str, Any]:
         session = self.session(location)
         session.call.begin(operation, location)
-        line = self._ledger.begin(operation, _METHODS.get(operation, "PUT"), location.url, _sent(parameters))
+        http = session.client.meta.service_model.operation_model(operation).http
+        line = self._ledger.begin(operation, http["method"], location.url, _sent(parameters))
         try:
             reply = getattr(session.client, method)(**parameters)
         except Exception as error:

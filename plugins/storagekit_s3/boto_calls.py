@@ -17,7 +17,7 @@ import storagekit.errors
 from storagekit import deadlines
 from storagekit.location import Location
 from storagekit_s3 import errors
-from storagekit_s3.retrying import BUSY_CODES, BUSY_STATUS, Retrying
+from storagekit_s3.retrying import Retrying
 
 __all__ = ["BotoSession", "in_time"]
 
@@ -52,7 +52,7 @@ class BotoSession:
             code = str(parsed.get("Error", {}).get("Code", ""))
             doubt = errors.status_doubt(http.status_code) if failed else None
             call.reason = f"{http.status_code} {code}"
-            self._retrying.answered(busy=failed and (http.status_code in BUSY_STATUS or code in BUSY_CODES))
+            self._retrying.answered(busy=failed and errors.is_busy(http.status_code, code))
         if call.doubt != "lost":
             call.doubt = doubt or call.doubt
 

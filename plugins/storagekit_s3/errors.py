@@ -26,6 +26,8 @@ from storagekit import errors
 from storagekit.location import Location
 
 __all__ = [
+    "BUSY_CODES",
+    "BUSY_STATUS",
     "BadHeaderError",
     "Doubt",
     "StoreError",
@@ -33,6 +35,7 @@ __all__ = [
     "client_error",
     "doubt_of",
     "is_bad_header",
+    "is_busy",
     "is_cut",
     "is_unsent",
     "is_untrusted",
@@ -79,18 +82,23 @@ _CREDENTIALS = {
 }
 
 _NOT_FOUND = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
-_BUSY = {
-    "SlowDown",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequests",
-    "RequestLimitExceeded",
-    "ConditionalRequestConflict",
-    "OperationAborted",
-    "503",
-    "429",
-}
+# What asks for patience: the store is well, it wants fewer requests.
+BUSY_STATUS = frozenset({429, 503})
+BUSY_CODES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "TooManyRequestsException",
+    }
+)
+# Another writer is at it, which is no reason to slow down.
+_CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 _INVALID = {
     "InvalidArgument",
     "InvalidBucketName",
@@ -220,7 +228,7 @@ def _reply_error(operation: str, location: Location, code: str, status: int, mes
         return errors.os_error(errno.EACCES, location, f"Permission denied ({code})", hint=_CREDENTIALS[code])
     if status == 412 or code == "PreconditionFailed":
         return errors.changed(location)
-    if code in _BUSY or status in (429, 503):
+    if is_busy(status, code) or code in _CONFLICTS:
         return errors.os_error(errno.EBUSY, location, f"The store is busy ({said})")
     if status == 501 or code == "NotImplemented":
         return errors.unsupported(location, f"this server does not offer it: {operation} ({said})")
@@ -265,6 +273,11 @@ def _grant(operation: str, said: str) -> str | None:
     if operation not in _PERMISSIONS:
         return None
     return f"the credentials must be right and allow {_PERMISSIONS[operation]}"
+
+
+def is_busy(status: int, code: str) -> bool:
+    """Whether a refusal asks for patience."""
+    return status in BUSY_STATUS or code in BUSY_CODES
 
 
 def check_deleted(status: int, location: Location) -> None:

@@ -12,14 +12,13 @@ no listing shows. A server may take a key for another one, so ``..`` never leads
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
 from storagekit.driver import Condition
-from storagekit.findings import Finding
+from storagekit.findings import UNREACHABLE, Finding
 from storagekit.location import Location
 from storagekit_s3.api import Api, Attributes, Written
 from storagekit_s3.errors import status_of, store_code_of
@@ -33,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T", covariant=True)
 V = TypeVar("V")
-
-_UNREACHABLE = {errno.ECONNREFUSED, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 
 # What the option conditional_writes="trust" promises in the server's name.
 _TRUSTED = ("put_absent", "put_matches", "complete_absent", "complete_matches", "delete_matches")
@@ -218,7 +215,7 @@ def examine(api: Api, location: Location, options: S3Options, profile: Profile) 
             try:
                 yield from trial(bench)
             except OSError as error:
-                if error.errno in _UNREACHABLE and status_of(error) is None:
+                if error.errno in UNREACHABLE and status_of(error) is None:
                     raise  # nobody answers any more
                 topic = (trial.__doc__ or trial.__name__).partition("\n")[0].rstrip(".")
                 yield Finding(topic, False, said(error), "the same error for every caller", wrong=True)

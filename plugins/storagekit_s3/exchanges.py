@@ -43,7 +43,7 @@ from storagekit_s3.ledger import Ledger, Line
 from storagekit_s3.pools import Pool
 from storagekit_s3.processes import generation
 from storagekit_s3.replies import foreign, header_time
-from storagekit_s3.retrying import BUSY_CODES, BUSY_STATUS, Retrying
+from storagekit_s3.retrying import Retrying
 from storagekit_s3.routes import Route
 from storagekit_s3.signing import EMPTY_PAYLOAD, Signer
 
@@ -54,8 +54,13 @@ SKEW = 300.0
 # An error says what is wrong in a KiB or two.
 MOST_ERROR = 1024 * 1024
 
-_AGAIN_STATUS = BUSY_STATUS | {500, 502, 504}
-_AGAIN_CODES = BUSY_CODES | {"InternalError", "PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException"}
+_AGAIN_STATUS = errors.BUSY_STATUS | {500, 502, 504}
+_AGAIN_CODES = errors.BUSY_CODES | {
+    "InternalError",
+    "PriorRequestNotComplete",
+    "RequestTimeout",
+    "RequestTimeoutException",
+}
 # What may be a region's name, Amazon's or another's; it becomes part of a header.
 _REGION = re.compile(r"[A-Za-z0-9._-]+")
 _ELSEWHERE_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
@@ -307,7 +312,7 @@ class Exchange:
         code = document.fields.get("Code") or str(status)
         if self._mends_region(way, reply, code, document) or self._mends_clock(reply, code):
             return None
-        self._caller.retrying.answered(busy=status in BUSY_STATUS or code in BUSY_CODES)
+        self._caller.retrying.answered(busy=errors.is_busy(status, code))
         if (status in _AGAIN_STATUS or code in _AGAIN_CODES) and self._attempt < way.route.attempts:
             return self._again(f"{status} {code}", None)
         message = document.fields.get("Message", "")

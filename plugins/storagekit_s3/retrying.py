@@ -23,7 +23,7 @@ from storagekit import deadlines
 from storagekit.location import Location
 from storagekit_s3.processes import ProcessLock
 
-__all__ = ["BUSY_CODES", "BUSY_STATUS", "Retrying"]
+__all__ = ["Retrying"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +40,6 @@ BURST = 0.5
 RECOVERY = 0.97
 # A distance below this, in seconds, is less than a request costs anyway.
 LEAST_DISTANCE = 0.001
-
-BUSY_STATUS = frozenset({429, 503})
-BUSY_CODES = frozenset(
-    {
-        "BandwidthLimitExceeded",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "SlowDown",
-        "ServiceUnavailable",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
 
 
 class Retrying:
