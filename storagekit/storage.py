@@ -723,7 +723,7 @@ class Storage(Opener):
         ...     print(type(error).__name__, error.filename)
         UnsupportedOperation memory://box/
         """
-        if not older_than >= 0:  # nor what is no number
+        if not isinstance(older_than, int | float) or not older_than >= 0:  # nor NaN
             raise invalid(path, f"older_than is a number of seconds, 0 or more, not {older_than!r}")
         resource = self._url(path, options)
         found = resource.backend.uploads(resource.location, resource.options)

@@ -645,8 +645,8 @@ def test_only_uploads_that_are_known_to_be_old_are_aborted() -> None:
     with Storage(wrappers=[store]) as storage:
         assert [upload.upload_id for upload in storage.abort_uploads("memory://box", older_than=3600)] == ["old"]
         assert store.aborted == ["old"]
-        for wrong in (-1, float("nan")):
+        for wrong in (-1, float("nan"), "a week"):
             with pytest.raises(InvalidArgumentError, match="older_than"):
-                storage.abort_uploads("memory://box", older_than=wrong)
+                storage.abort_uploads("memory://box", older_than=wrong)  # type: ignore[arg-type]
         with pytest.raises(InvalidArgumentError):
             storage.abort_uploads("/tmp", older_than=1)
