@@ -12,20 +12,19 @@ the servers beyond Amazon need, unless the user's own configuration says otherwi
 Responses are never checked against a checksum by botocore (``when_required``): some servers send that of the whole
 object along with a range of it. What is read from start to end is held against it by the core.
 
-botocore reads every answer that is no object's bytes whole, however long it is. ``_BoundedSession`` stands before its
-HTTP session and gives up where no answer of S3's would go on.
+How its requests and answers travel is in ``boto_http``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from storagekit.hiding import HiddenBytes, HiddenOptions
-from storagekit_s3.connections import BUFFER, MOST_DOCUMENT, MalformedReplyError
+from storagekit_s3.boto_http import BoundedSession
 from storagekit_s3.guarding import checksum_parameters, declaration
 from storagekit_s3.options import NO_CREDENTIALS, Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS
@@ -111,78 +110,13 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
     client = session.client("s3", endpoint_url=connection.endpoint_url, verify=verify, config=Config(**settings))
     endpoint: Any = getattr(client, "_endpoint", None)
     if hasattr(endpoint, "http_session"):  # botocore does not promise that it is there
-        endpoint.http_session = _BoundedSession(endpoint.http_session)
+        endpoint.http_session = BoundedSession(endpoint.http_session)
     if connection.sse_customer_key is not None or connection.request_payer is not None:
         client.meta.events.register("provide-client-params.s3", _parameters_of_all(connection))
     client.meta.events.register("before-sign.s3.GetObject", _ask_for_checksum)
     if custom:
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
     return client
-
-
-class _BoundedSession:
-    """The HTTP session of a client, and of its answers no more than a document may have."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def send(self, request: Any) -> Any:
-        sent = _Unseen(request)
-        del request  # whose repr has the signature, and whatever else is secret
-        streaming, sent.request.stream_output = sent.request.stream_output, True  # else it would read the body itself
-        try:
-            response = self._session.send(sent.request)
-        finally:
-            sent.request.stream_output = streaming
-        if not streaming or response.status_code >= 300:
-            response.raw = _BoundedBody(response.raw)
-            _read_whole(sent.request.url, response)
-        return response
-
-    def close(self) -> None:
-        self._session.close()
-
-
-class _BoundedBody:
-    """A body that ends in an error where it goes on for too long."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def stream(self) -> Iterator[bytes]:
-        length = 0
-        for piece in self._raw.stream(BUFFER):
-            length += len(piece)
-            if length > MOST_DOCUMENT:
-                self._raw.close()
-                raise MalformedReplyError(f"an answer of more than {MOST_DOCUMENT} bytes")
-            yield piece
-
-
-class _Unseen:
-    """A request, in a place that does not show it."""
-
-    def __init__(self, request: Any) -> None:
-        self.request = request
-
-
-def _read_whole(url: str, response: Any) -> None:
-    """Read the body, from which *response* keeps it; errors are those that the session itself makes of them."""
-    from botocore import exceptions
-    from urllib3.exceptions import ProtocolError, ReadTimeoutError, SSLError
-
-    try:
-        response.content  # noqa: B018
-    except MalformedReplyError:
-        raise
-    except SSLError as error:
-        raise exceptions.SSLError(endpoint_url=url, error=error) from error
-    except ReadTimeoutError as error:
-        raise exceptions.ReadTimeoutError(endpoint_url=url, error=error) from error
-    except ProtocolError as error:
-        raise exceptions.ConnectionClosedError(error=error, request=None, endpoint_url=url) from error
-    except Exception as error:
-        raise exceptions.HTTPClientError(error=error) from error
 
 
 def upload_checksum(client: Any, algorithm: str | None) -> dict[str, str]:
