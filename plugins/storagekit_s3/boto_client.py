@@ -21,6 +21,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from storagekit.hiding import HiddenBytes, HiddenOptions
@@ -50,7 +51,20 @@ def make_session(connection: Connection) -> Any:
         aws_session_token=connection.aws_session_token,
     )
     session._session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+    session._session.register_component("data_loader", _loader(session._session.get_config_variable("data_path")))
     return session
+
+
+@lru_cache(maxsize=8)  # there is hardly more than one
+def _loader(data_path: str | None) -> Any:
+    """What reads the descriptions of services, once per process.
+
+    A session of botocore's reads and parses them for itself, which is nine tenths of the time that a client takes: of
+    each ``Storage``, and of each child of a fork, before its first request.
+    """
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 def make_client(connection: Connection, session: Any = None) -> Any:
