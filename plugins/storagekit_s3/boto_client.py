@@ -27,6 +27,7 @@ from typing import Any
 from storagekit.hiding import HiddenBytes, HiddenOptions
 from storagekit_s3.boto_http import BoundedSession
 from storagekit_s3.guarding import checksum_parameters, declaration
+from storagekit_s3.handshakes import guarded
 from storagekit_s3.options import NO_CREDENTIALS, Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS
 from storagekit_s3.servers import is_amazon
@@ -73,7 +74,8 @@ def make_client(connection: Connection, session: Any = None) -> Any:
         raise ValueError(f"the option ca_bundle names no file: {connection.ca_bundle}")
     session = session or make_session(connection)
     try:
-        client = _made(session, connection)
+        with guarded():  # it has a context for TLS
+            client = _made(session, connection)
         if "@" not in client.meta.endpoint_url.partition("://")[2].partition("/")[0]:
             return client
         client.close()

@@ -1,9 +1,10 @@
 """The HTTP session of a boto3 client: what botocore leaves open around a request is closed here.
 
-Two things that botocore and urllib3 do not see to by themselves:
+Three things that botocore and urllib3 do not see to by themselves:
 
 * botocore reads every answer that is no object's bytes whole, however long it is. Here it is given up where no answer
   of S3's would go on.
+* A fork waits for handshakes (``handshakes``), which urllib3 makes where it connects.
 * urllib3 closes what waits in a pool when the pool is collected. The frames of an exception that nobody has looked at
   can keep it for long, so ``close`` does it at once.
 """
@@ -11,9 +12,11 @@ Two things that botocore and urllib3 do not see to by themselves:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from storagekit_s3.connections import BUFFER, MOST_DOCUMENT, MalformedReplyError
+from storagekit_s3.handshakes import guarded
 
 __all__ = ["BoundedSession"]
 
@@ -23,6 +26,9 @@ class BoundedSession:
 
     def __init__(self, session: Any) -> None:
         self._session = session
+        kinds = getattr(session, "_pool_classes_by_scheme", {})  # botocore does not promise that it is there
+        if "https" in kinds:
+            kinds["https"] = _guarding(kinds["https"])
 
     def send(self, request: Any) -> Any:
         sent = _Unseen(request)
@@ -44,12 +50,24 @@ class BoundedSession:
             pool.close()
 
     def _pools(self) -> list[Any]:
-        """Those that there are now; botocore does not promise that they can be found."""
+        """Those that there are now, as far as they can be found."""
         managers = [getattr(self._session, "_manager", None), *getattr(self._session, "_proxy_managers", {}).values()]
         pools = [manager.pools for manager in managers if manager]
         # It refuses to be iterated over itself.
         found = [container.get(key) for container in pools for key in container.keys()]  # noqa: SIM118
         return [pool for pool in found if pool is not None]
+
+
+@lru_cache
+def _guarding(pool: type[Any]) -> type[Any]:
+    """A kind of *pool* for whose handshakes a fork waits."""
+
+    class Guarded(pool.ConnectionCls):  # type: ignore[misc, name-defined]
+        def connect(self) -> None:
+            with guarded():
+                super().connect()
+
+    return type(pool.__name__, (pool,), {"ConnectionCls": Guarded})
 
 
 class _BoundedBody:

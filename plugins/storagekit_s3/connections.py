@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from storagekit.deadlines import remaining
+from storagekit_s3.handshakes import guarded
 from storagekit_s3.processes import generation
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class Address:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.context is not None:
-                secure = self.context().wrap_socket(plain, server_hostname=self.host)
+                with guarded():
+                    secure = self.context().wrap_socket(plain, server_hostname=self.host)
                 return Connection(secure, waits=False, read_timeout=self.read_timeout)
             if _KERNEL_WAITS:
                 plain.settimeout(None)
