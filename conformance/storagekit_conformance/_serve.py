@@ -14,38 +14,54 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
+# Each answers one request at a time; a connection that waits for its next one needs none.
+THREADS = 80
 _ADDRESS = re.compile(r"https?://127\.0\.0\.1:[1-9][0-9]*")
 
 
 def serve_moto(certificate: str | None, key: str | None) -> None:
-    """moto's S3 in this process, threaded, with keep-alive, over TLS where a certificate is given."""
-    import ssl
+    """moto's S3 in this process, over TLS where a certificate is given.
 
+    Under cheroot, because real stores keep connections and moto's own server closes them after each answer.
+    """
+    from cheroot.ssl.builtin import BuiltinSSLAdapter
+    from cheroot.wsgi import Gateway_10, Server
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import WSGIRequestHandler, make_server
 
-    class Handler(WSGIRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # Headers and body are two writes; with Nagle's algorithm the second waits for a delayed ACK (40 ms).
-        disable_nagle_algorithm = True
+    class Gateway(Gateway_10):
+        """Tells moto the path as it came."""
 
-        def log(self, type: str, message: str, *args: object) -> None:
-            """Requests are not logged: the tests make tens of thousands."""
+        def get_environ(self) -> Any:
+            environ: dict[str, object] = super().get_environ()  # type: ignore[no-untyped-call]
+            uri = str(environ["REQUEST_URI"])
+            path = unquote_to_bytes(uri.partition("?")[0]).decode("latin-1")
+            return {**environ, "RAW_URI": uri, "PATH_INFO": path}
 
-    application = DomainDispatcherApplication(create_backend_app)
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
+    backend = DomainDispatcherApplication(create_backend_app)
+
+    def application(environ: dict[str, object], start: Callable[..., object]) -> object:
+        """moto without the header by which it says that it is Amazon's, which its own server puts its name before."""
+
+        def begin(status: str, headers: list[tuple[str, str]], *error: object) -> object:
+            return start(status, [(name, value) for name, value in headers if name.lower() != "server"], *error)
+
+        return backend(environ, begin)
+
+    server = Server(("127.0.0.1", 0), application, numthreads=THREADS, request_queue_size=128, timeout=60)
+    server.gateway = Gateway
+    server.server_name = f"Werkzeug/{version('werkzeug')}"
     if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
-        # The handshake happens in the connection's own thread, at its first read: in accept() one slow
-        # client would hold up all others.
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        server.ssl_context = context
-    _announce(f"{'https' if certificate else 'http'}://127.0.0.1:{server.port}")
+        server.ssl_adapter = BuiltinSSLAdapter(certificate, key)
+    server.prepare()
+    _announce(f"{'https' if certificate else 'http'}://127.0.0.1:{server.bind_addr[1]}")
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    server.serve_forever()
+    server.serve()
 
 
 def serve_rclone(binary: str, folder: str, access_key: str, secret_key: str) -> None:

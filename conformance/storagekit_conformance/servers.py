@@ -124,7 +124,7 @@ class S3Server:
 
 def missing_moto(*, tls: bool = False) -> str | None:
     """One line that says what ``moto_server`` lacks here, or None."""
-    wanted = ["boto3", "moto", "flask", "werkzeug"] + (["cryptography"] if tls else [])
+    wanted = ["boto3", "moto", "flask", "werkzeug", "cheroot"] + (["cryptography"] if tls else [])
     lacking = [name for name in wanted if importlib.util.find_spec(name) is None]
     if not lacking:
         return None
