@@ -85,6 +85,18 @@ def test_a_thread_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> N
     assert not handshakes._inside
 
 
+def test_nobody_begins_amid_a_fork_nor_waits_for_it_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fork of another thread may be waiting for a lock that this one holds."""
+    monkeypatch.setattr(handshakes, "FORK_SECONDS", 0.2)
+    handshakes._before_fork()
+    begun = time.monotonic()
+    with guarded():
+        assert time.monotonic() - begun >= 0.2
+    handshakes._after_fork_in_parent()
+    handshakes._after_fork_in_parent()  # an interrupt came before it was counted
+    assert handshakes._forks == 0
+
+
 def test_it_is_left_with_an_error() -> None:
     with pytest.raises(LookupError), guarded():
         raise LookupError

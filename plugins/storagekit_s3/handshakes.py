@@ -6,7 +6,8 @@ and its own first connection waits for ever. (Of 450 children forked while four 
 https, four did.) So whoever does such a thing does it in ``guarded()``: a fork waits until nobody is there, and keeps
 others from beginning while it lasts.
 
-It waits no longer than ``FORK_SECONDS``. Who takes longer waits for a server, and holds no lock of OpenSSL's meanwhile.
+Neither waits longer than ``FORK_SECONDS`` for the other: a handshake that takes longer waits for a server, and holds no
+lock of OpenSSL's meanwhile; a fork that takes longer may itself be waiting for a lock that the thread holds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ FORK_SECONDS = 1.0
 
 _changed = threading.Condition()
 _inside: dict[int, int] = {}  # how often each thread is in there
+_forks = 0  # under way
 
 
 @contextmanager
@@ -30,6 +32,8 @@ def guarded() -> Iterator[None]:
     """No fork but this thread's own begins within, for a second at least."""
     thread = threading.get_ident()
     with _changed:
+        if thread not in _inside:
+            _changed.wait_for(lambda: not _forks, FORK_SECONDS)
         _inside[thread] = _inside.get(thread, 0) + 1
     try:
         yield
@@ -42,21 +46,25 @@ def guarded() -> Iterator[None]:
 
 
 def _before_fork() -> None:
-    _changed.acquire()  # and nobody begins until it is released
-    _changed.wait_for(lambda: not _inside.keys() - {threading.get_ident()}, FORK_SECONDS)
+    global _forks
+    with _changed:
+        _forks += 1
+        _changed.wait_for(lambda: not _inside.keys() - {threading.get_ident()}, FORK_SECONDS)
 
 
 def _after_fork_in_parent() -> None:
-    _changed.release()
+    global _forks
+    with _changed:
+        _forks = max(_forks - 1, 0)  # an interrupt may have come before it was counted
+        _changed.notify_all()
 
 
 def _after_fork_in_child() -> None:
-    global _changed
+    global _changed, _forks
     _changed = threading.Condition()
-    mine = _inside.get(threading.get_ident())
-    _inside.clear()
-    if mine:
-        _inside[threading.get_ident()] = mine
+    _forks = 0
+    for thread in _inside.keys() - {threading.get_ident()}:
+        del _inside[thread]
 
 
 if hasattr(os, "register_at_fork"):
