@@ -8,19 +8,18 @@ attempt by attempt, is in ``boto_calls``.
 
 from __future__ import annotations
 
-import calendar
 import errno
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Literal
 
 import storagekit.errors
 from storagekit import deadlines
-from storagekit.driver import Absent, Condition, Matches
+from storagekit.driver import Condition
 from storagekit.location import Location
+from storagekit_s3 import boto_fields as fields
 from storagekit_s3 import errors
 from storagekit_s3.api import (
     Api,
@@ -50,29 +49,10 @@ from storagekit_s3.replies import (
     quoted_etag,
     refuse_foreign,
     refuse_no_object,
-    tag_count,
-    whole_checksum,
 )
 from storagekit_s3.retrying import Retrying
-from storagekit_s3.signing import encode_query
 
 __all__ = ["BotoApi", "connect"]
-
-# The fields of Attributes, and what boto3 calls them.
-_NAMES = {
-    "content_type": "ContentType",
-    "cache_control": "CacheControl",
-    "content_disposition": "ContentDisposition",
-    "content_encoding": "ContentEncoding",
-    "content_language": "ContentLanguage",
-    "website_redirect_location": "WebsiteRedirectLocation",
-    "expires": "Expires",
-    "metadata": "Metadata",
-    "storage_class": "StorageClass",
-    "server_side_encryption": "ServerSideEncryption",
-    "sse_kms_key_id": "SSEKMSKeyId",
-    "acl": "ACL",
-}
 
 # As many as Amazon lets an account have at most; one page has up to ten thousand.
 MOST_BUCKETS = 1_000_000
@@ -130,7 +110,7 @@ class BotoApi:
             "GetObject",
             "get_object",
             location,
-            **_key(location),
+            **fields.of_key(location),
             Range=f"bytes={start}-{stop - 1}",
             IfMatch=quoted_etag(etag),
             VersionId=version_id,
@@ -146,17 +126,19 @@ class BotoApi:
         # Some servers answer a range with status 200: the header counts, not the status.
         span = content_range(reply.get("ContentRange"))
         if span is None:
-            return RangeReply(_info(reply, length, whole=True), 0, length, body)
+            return RangeReply(fields.info(reply, length, whole=True), 0, length, body)
         first, last, size = span
-        return RangeReply(_info(reply, size, whole=first == 0 and size == last + 1), first, last + 1, body)
+        return RangeReply(fields.info(reply, size, whole=first == 0 and size == last + 1), first, last + 1, body)
 
     def head(self, location: Location, *, version_id: str | None = None) -> Info:
-        reply = self._call("HeadObject", "head_object", location, **_key(location), VersionId=version_id)
+        reply = self._call("HeadObject", "head_object", location, **fields.of_key(location), VersionId=version_id)
         refuse_no_object(reply["ResponseMetadata"]["HTTPHeaders"], "HeadObject", location)
-        return _info(reply, reply.get("ContentLength"))
+        return fields.info(reply, reply.get("ContentLength"))
 
     def tags(self, location: Location, *, version_id: str | None = None) -> Mapping[str, str]:
-        reply = self._call("GetObjectTagging", "get_object_tagging", location, **_key(location), VersionId=version_id)
+        reply = self._call(
+            "GetObjectTagging", "get_object_tagging", location, **fields.of_key(location), VersionId=version_id
+        )
         refuse_foreign(reply, "GetObjectTagging", location, "TagSet")
         return {tag["Key"]: tag["Value"] for tag in reply["TagSet"]}
 
@@ -170,14 +152,14 @@ class BotoApi:
             "PutObject",
             "put_object",
             location,
-            **_key(location),
-            **_parameters(attributes),
-            **_condition(condition),
+            **fields.of_key(location),
+            **fields.of_attributes(attributes),
+            **fields.of_condition(condition),
             **header_checksum(self.session(location).client, body, self._algorithm),
             Body=body,
         )
         # Swift answers a write that another has overtaken without an ETag: there is none, but a store has said so.
-        written = _written(reply, "ETag")
+        written = fields.written(reply, "ETag")
         by_store = written.by_store or "x-amz-request-id" in reply["ResponseMetadata"]["HTTPHeaders"]
         return replace(written, by_store=by_store)
 
@@ -186,8 +168,8 @@ class BotoApi:
             "CreateMultipartUpload",
             "create_multipart_upload",
             location,
-            **_key(location),
-            **_parameters(attributes),
+            **fields.of_key(location),
+            **fields.of_attributes(attributes),
             **upload_checksum(self.session(location).client, self._algorithm),
         )
         upload_id = reply.get("UploadId")
@@ -201,7 +183,7 @@ class BotoApi:
             "UploadPart",
             "upload_part",
             location,
-            **_key(location),
+            **fields.of_key(location),
             UploadId=upload_id,
             PartNumber=number,
             **header_checksum(self.session(location).client, body, self._algorithm),
@@ -216,8 +198,8 @@ class BotoApi:
             "UploadPartCopy",
             "upload_part_copy",
             location,
-            **_key(location),
-            **_source(source),
+            **fields.of_key(location),
+            **fields.of_source(source),
             UploadId=upload_id,
             PartNumber=number,
             CopySourceRange=f"bytes={span[0]}-{span[1] - 1}" if span else None,
@@ -231,20 +213,20 @@ class BotoApi:
             "CompleteMultipartUpload",
             "complete_multipart_upload",
             location,
-            **_key(location),
-            **_condition(condition),
+            **fields.of_key(location),
+            **fields.of_condition(condition),
             UploadId=upload_id,
             MultipartUpload={"Parts": [{"PartNumber": p.number, "ETag": quoted_etag(p.etag)} for p in parts]},
         )
         # Ceph 16 leaves the ETag out and names the object all the same.
-        return _written(reply, "ETag", "Key", "Location")
+        return fields.written(reply, "ETag", "Key", "Location")
 
     def abort_upload(self, location: Location, upload_id: str) -> None:
         self._call(
             "AbortMultipartUpload",
             "abort_multipart_upload",
             location,
-            **_key(location),
+            **fields.of_key(location),
             UploadId=upload_id,
         )
 
@@ -253,20 +235,22 @@ class BotoApi:
             "CopyObject",
             "copy_object",
             location,
-            **_key(location),
-            **_source(source),
-            **_parameters(attributes),
+            **fields.of_key(location),
+            **fields.of_source(source),
+            **fields.of_attributes(attributes),
             MetadataDirective="REPLACE" if replace else "COPY",
             TaggingDirective="REPLACE" if attributes.tags else None,
         )
         result = reply.get("CopyObjectResult") or {}
-        etag, modified = bare_etag(result.get("ETag")), _nanoseconds(result.get("LastModified"))
+        etag, modified = bare_etag(result.get("ETag")), fields.nanoseconds(result.get("LastModified"))
         # rclone names neither of a copy onto itself.
         by_store = bool(etag or modified) or "x-amz-request-id" in reply["ResponseMetadata"]["HTTPHeaders"]
         return Written(etag, reply.get("VersionId"), modified, by_store=by_store)
 
     def delete(self, location: Location, condition: Condition = None) -> None:
-        reply = self._call("DeleteObject", "delete_object", location, **_key(location), **_condition(condition))
+        reply = self._call(
+            "DeleteObject", "delete_object", location, **fields.of_key(location), **fields.of_condition(condition)
+        )
         errors.check_deleted(reply["ResponseMetadata"]["HTTPStatusCode"], location)
 
     def delete_many(self, locations: Sequence[Location]) -> Sequence[tuple[Location, OSError]]:
@@ -307,7 +291,7 @@ class BotoApi:
                     decode(item["Key"]),
                     listed_size(item.get("Size")),
                     bare_etag(item.get("ETag")),
-                    _nanoseconds(item.get("LastModified")),
+                    fields.nanoseconds(item.get("LastModified")),
                     item.get("StorageClass"),
                 )
                 for item in reply.get("Contents", [])
@@ -355,7 +339,7 @@ class BotoApi:
         refuse_foreign(reply, "ListMultipartUploads", location, "IsTruncated", "Bucket", "MaxUploads")
         try:
             uploads = [
-                UploadEntry(item["Key"], item["UploadId"], _nanoseconds(item.get("Initiated")))
+                UploadEntry(item["Key"], item["UploadId"], fields.nanoseconds(item.get("Initiated")))
                 for item in reply.get("Uploads", [])
             ]
         except KeyError:
@@ -369,7 +353,7 @@ class BotoApi:
     def presign(
         self, location: Location, method: Literal["GET", "PUT"], expires: int, *, version_id: str | None = None
     ) -> str:
-        parameters = dict(_key(location))
+        parameters = dict(fields.of_key(location))
         if method == "GET" and version_id is not None:
             parameters["VersionId"] = version_id
         operation = {"GET": "get_object", "PUT": "put_object"}[method]
@@ -396,7 +380,7 @@ class BotoApi:
         session = self.session(location)
         session.call.begin(operation, location)
         http = session.client.meta.service_model.operation_model(operation).http
-        line = self._ledger.begin(operation, http["method"], location.url, _sent(parameters))
+        line = self._ledger.begin(operation, http["method"], location.url, fields.sent(parameters))
         try:
             reply = getattr(session.client, method)(**parameters)
         except Exception as error:
@@ -446,79 +430,3 @@ class BotoApi:
         if headers is None or metadata.get("HTTPStatusCode", 0) >= 500:
             return
         self.server = headers.get("server") or self.server or ""
-
-
-def _sent(parameters: Mapping[str, Any]) -> int:
-    """The bytes of a request's body, where that is an object's."""
-    body = parameters.get("Body")
-    return len(body) if isinstance(body, bytes | bytearray) else 0
-
-
-def _key(location: Location) -> dict[str, Any]:
-    return {"Bucket": location.container, "Key": location.path}
-
-
-def _parameters(attributes: Attributes) -> dict[str, Any]:
-    parameters = {their: value for our, their in _NAMES.items() if (value := getattr(attributes, our))}
-    return parameters | ({"Tagging": encode_query(attributes.tags)} if attributes.tags else {})
-
-
-def _condition(condition: Condition) -> dict[str, Any]:
-    if isinstance(condition, Absent):
-        return {"IfNoneMatch": "*"}
-    return {"IfMatch": quoted_etag(condition.identity)} if isinstance(condition, Matches) else {}
-
-
-def _source(source: Source) -> dict[str, Any]:
-    where = {"Bucket": source.location.container, "Key": source.location.path}
-    if source.version_id is not None:
-        where["VersionId"] = source.version_id
-    return {"CopySource": where, "CopySourceIfMatch": quoted_etag(source.etag)}
-
-
-def _nanoseconds(time: Any) -> int | None:
-    """Nanoseconds since the epoch, in whole seconds.
-
-    Headers know no more than seconds. A listing that says more on some servers would make an unchanged object
-    look changed beside its HEAD.
-    """
-    if not isinstance(time, datetime):
-        return None
-    try:
-        return calendar.timegm(time.utctimetuple()) * 10**9  # a time without a zone is UTC
-    except OverflowError:  # at an end of the calendar, in another zone
-        return None
-
-
-def _written(reply: Mapping[str, Any], *fields: str) -> Written:
-    """What a reply says of the object; it is a store's if it has any of *fields*."""
-    by_store = any(reply.get(field) for field in fields)
-    return Written(bare_etag(reply.get("ETag")), reply.get("VersionId"), by_store=by_store)
-
-
-def _info(reply: Mapping[str, Any], size: int | None, *, whole: bool = False) -> Info:
-    headers = reply["ResponseMetadata"]["HTTPHeaders"]
-    attributes = Attributes(
-        content_type=reply.get("ContentType"),
-        cache_control=reply.get("CacheControl"),
-        content_disposition=reply.get("ContentDisposition"),
-        content_encoding=reply.get("ContentEncoding"),
-        content_language=reply.get("ContentLanguage"),
-        expires=reply.get("ExpiresString"),
-        website_redirect_location=reply.get("WebsiteRedirectLocation"),
-        # HTTP header names have no case, and some servers change it.
-        metadata={str(name).lower(): str(value) for name, value in reply.get("Metadata", {}).items()},
-        storage_class=reply.get("StorageClass"),
-        server_side_encryption=reply.get("ServerSideEncryption"),
-        sse_kms_key_id=reply.get("SSEKMSKeyId"),
-    )
-    return Info(
-        size,
-        bare_etag(reply.get("ETag")),
-        _nanoseconds(reply.get("LastModified")),
-        reply.get("VersionId"),
-        attributes,
-        # Only the reply to a GET has it as a field of its own in every release of botocore.
-        tag_count(headers),
-        whole_checksum(headers, whole=whole),
-    )
