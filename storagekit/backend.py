@@ -218,9 +218,11 @@ class Backend:
         return touched
 
     def uploads(self, location: Location, options: Options) -> Iterator[Upload]:
-        """The unfinished uploads below a location."""
+        """The unfinished uploads of a location, and below it."""
         uploads: Iterator[Upload] | None = self._ask("uploads", location, options, location=location)
-        return calls.steps(self._answer(uploads, "uploads", location), options)
+        found = calls.steps(self._answer(uploads, "uploads", location), options)
+        # A driver tells of every key that begins alike: "logs" is not about "logs-2".
+        return (one for one in found if one.location == location or one.location.path.startswith(location.prefix))
 
     def abort_upload(self, upload: Upload, options: Options) -> None:
         """Remove one unfinished upload."""

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from s3_support import Bucket, FakeApi, MiB, Stored, lost
 
+from storagekit import deadlines
 from storagekit.driver import Absent, Matches, Stat
 from storagekit.errors import ObjectChangedError, OutcomeUnknownError
 from storagekit.location import Location
 from storagekit_s3 import copying
-from storagekit_s3.api import Attributes, Source, Written
+from storagekit_s3.api import Attributes, Part, Source, Written
 from storagekit_s3.errors import reply_error
 
 pytest_plugins = ["s3_support"]
@@ -233,3 +234,15 @@ def test_a_refusal_that_is_one_stays(etag: str) -> None:
         api.driver().copy(stat, TARGET, {}, None)
     assert asked == [etag]
     assert TARGET not in api.objects
+
+
+def test_the_threads_of_a_copy_have_their_callers_time() -> None:
+    seen: list[float | None] = []
+
+    def copy(number: int) -> Part:
+        seen.append(deadlines.remaining())
+        return Part(number, "e")
+
+    with deadlines.within(60):
+        assert len(copying._side_by_side(copy, 40)) == 40
+    assert None not in seen

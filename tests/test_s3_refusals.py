@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from s3_scripted import Asked, Scripted, reply
 
 import storagekit
 from storagekit.location import Location
+from storagekit.storage import Storage
 from storagekit_conformance.fault_proxy import fault_proxy
 from storagekit_conformance.faults import Answer, Faults
 from storagekit_conformance.servers import S3Server
@@ -132,3 +134,62 @@ def test_words_are_quoted_and_secrets_are_not() -> None:
     assert "Invalid keyId" in str(error)
     error = reply_error("GetObject", KEY, code="SignatureDoesNotMatch", status=403, message="you sent hunter2")
     assert "hunter2" not in str(error)
+
+
+# ---------------------------------------------------------------- a gateway that has no route
+
+PAGE = reply(404, b"404 page not found\n", content_type="text/plain; charset=utf-8")
+OBJECT = b'HTTP/1.1 200 OK\r\nContent-Length: 3\r\nETag: "e"\r\nx-amz-request-id: R1\r\n\r\n'
+MISSING = reply(404, words("NoSuchKey"), content_type="application/xml")
+
+
+def at(server: Scripted, transport: str) -> Storage:
+    given = {"endpoint_url": server.endpoint, "aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    return Storage(options={"s3": given | {"transport": transport, "max_attempts": 1}})
+
+
+def test_a_gateways_404_is_no_removal(transport: str) -> None:
+    server = Scripted(always=lambda asked: [OBJECT if asked.method == "HEAD" else PAGE])
+    with server, at(server, transport) as storage, pytest.raises(OSError, match="no store") as caught:
+        storage.remove("s3://box/key")
+    assert (caught.value.errno, caught.value.filename) == (errno.EIO, "s3://box/key")
+
+
+def test_a_removal_that_a_gateway_answered_and_the_store_made(transport: str) -> None:
+    deleted: list[str] = []
+
+    def always(asked: Asked) -> list[bytes | str]:
+        if asked.method == "HEAD":
+            return [reply(404) if deleted else OBJECT]
+        deleted.extend(["yes"] if asked.method == "DELETE" else [])
+        return [PAGE if asked.method == "DELETE" else MISSING]
+
+    with Scripted(always=always) as server, at(server, transport) as storage:
+        storage.remove("s3://box/key")
+
+
+def test_a_gateways_404_does_not_say_that_nothing_is_there(transport: str) -> None:
+    server = Scripted(always=lambda asked: [reply(404) if asked.method == "HEAD" else PAGE])
+    with server, at(server, transport) as storage:
+        for ask in (storage.exists, storage.isfile, storage.open):
+            with pytest.raises(OSError, match="no store") as caught:
+                ask("s3://box/key")
+            assert caught.value.errno == errno.EIO
+
+
+@pytest.mark.parametrize("name", ["x-amz-request-id", "x-amzn-requestid"])
+def test_a_404_that_names_its_request_is_a_stores(name: str, transport: str) -> None:
+    empty = b"<ListBucketResult><Name>box</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+    named = f"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n{name}: R1\r\n\r\n".encode()
+    answers = {"HEAD": named, "GET": reply(200, empty)}
+    with Scripted(always=lambda asked: [answers[asked.method]]) as server, at(server, transport) as storage:
+        assert storage.exists("s3://box/key") is False
+    # Whether it is a directory, and not for the object once more.
+    assert all("list-type=2" in asked.target for asked in server.asked if asked.method == "GET")
+
+
+def test_a_404_to_a_head_that_names_nothing_is_asked_again(transport: str) -> None:
+    server = Scripted(always=lambda asked: [reply(404) if asked.method == "HEAD" else MISSING])
+    with server, at(server, transport) as storage:
+        assert storage.isfile("s3://box/key") is False
+    assert [asked.method for asked in server.asked][:2] == ["HEAD", "GET"]

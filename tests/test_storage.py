@@ -640,6 +640,15 @@ class Leftovers:
         return True
 
 
+def test_what_only_begins_alike_is_not_below() -> None:
+    store = Leftovers()
+    with Storage(wrappers=[store]) as storage:
+        assert [upload.upload_id for upload in storage.uploads("memory://box/ol")] == []
+        assert [upload.upload_id for upload in storage.uploads("memory://box/old")] == ["old"]
+        assert storage.abort_uploads("memory://box/ol", older_than=0) == []
+        assert store.aborted == []
+
+
 def test_only_uploads_that_are_known_to_be_old_are_aborted() -> None:
     store = Leftovers()
     with Storage(wrappers=[store]) as storage:

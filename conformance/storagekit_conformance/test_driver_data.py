@@ -179,6 +179,9 @@ def test_unfinished_uploads(driver: Driver, box: Box) -> None:
     # Named as the object, or, where it is a file of another name till then, beside it.
     (begun,) = uploads
     assert begun.location.path.rpartition("/")[0] == driver.at("object").path.rpartition("/")[0]
+    if begun.location == driver.at("object"):
+        assert list(box.storage.uploads(box.url("object"))) == uploads
+        assert list(box.storage.uploads(box.url("obj"))) == [], "what only begins alike is another's"
     for upload in uploads:
         assert driver.call("abort_upload", upload=upload) is True
         assert driver.call("abort_upload", upload=upload) is True

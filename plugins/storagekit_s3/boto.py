@@ -49,6 +49,7 @@ from storagekit_s3.replies import (
     quoted_etag,
     refuse_foreign,
     refuse_no_object,
+    request_id_of,
 )
 from storagekit_s3.retrying import Retrying
 
@@ -419,7 +420,7 @@ class BotoApi:
             code=str(words.get("Code", "unknown")),
             status=int(metadata.get("HTTPStatusCode", 0)),
             message=str(words.get("Message", "")),
-            request_id=metadata.get("RequestId"),
+            request_id=metadata.get("RequestId") or request_id_of(metadata.get("HTTPHeaders", {})),
             doubt=doubt,
         )
 

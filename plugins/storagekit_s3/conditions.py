@@ -25,6 +25,7 @@ from typing import NoReturn, TypeVar
 from storagekit import errors
 from storagekit.driver import Absent, Condition, Matches
 from storagekit.location import Location
+from storagekit_s3 import refusals
 from storagekit_s3.api import Api, Attributes, Info, Source, Written
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import ConditionalWrites
@@ -95,7 +96,7 @@ def check(api: Api, location: Location, condition: Condition) -> None:
     if condition is None:
         return
     try:
-        info = api.head(location)
+        info = refusals.head(api, location)
     except FileNotFoundError:
         if isinstance(condition, Matches):
             raise errors.changed(location, "The object is gone") from None
@@ -186,7 +187,7 @@ def look(api: Api, location: Location, error: OSError) -> Info | None:
     Where that cannot be seen either, the outcome is as unknown as *error* leaves it.
     """
     try:
-        return api.head(location)
+        return refusals.head(api, location)
     except FileNotFoundError:
         return None
     except OSError:

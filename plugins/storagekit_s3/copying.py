@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from storagekit import errors
+from storagekit import deadlines, errors
 from storagekit.driver import Condition, Stat
 from storagekit.location import Location
 from storagekit_s3.api import Api, Attributes, Info, Part, Source, Written
@@ -204,7 +204,7 @@ def _side_by_side(copy: Callable[[int], Part], count: int) -> list[Part]:
     threads: list[threading.Thread] = []
     try:
         for _ in range(min(COPY_THREADS, count) - 1):
-            thread = threading.Thread(target=work, name="storagekit-s3-copy", daemon=True)
+            thread = threading.Thread(target=deadlines.carried(work), name="storagekit-s3-copy", daemon=True)
             thread.start()
             threads.append(thread)
     except RuntimeError:

@@ -40,7 +40,7 @@ def delete_object(
     try:
         api.delete(location, kept.sent)
     except OSError as error:
-        if kept.sent is None and status_of(error) == 404 and store_code_of(error) != "NoSuchBucket":
+        if kept.sent is None and isinstance(error, FileNotFoundError) and store_code_of(error) != "NoSuchBucket":
             return
         if doubt_of(error) is not None and look(api, location, error) is None:
             return

@@ -17,7 +17,7 @@ from storagekit.driver import Condition, ObjectWriter, Option, Options, RangeRea
 from storagekit.findings import Finding
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
-from storagekit_s3 import copying, deleting, editing, listing, reading, writing
+from storagekit_s3 import copying, deleting, editing, listing, reading, refusals, writing
 from storagekit_s3.api import Api
 from storagekit_s3.clients import Client, Clients
 from storagekit_s3.conditions import learn_profile
@@ -25,7 +25,6 @@ from storagekit_s3.ledger import Ledger
 from storagekit_s3.media import media_type
 from storagekit_s3.options import KNOWN_OPTIONS, Connection, S3Options
 from storagekit_s3.options import parse as parse_options
-from storagekit_s3.refusals import explain
 from storagekit_s3.servers import DIRECTORY_BUCKET, Profile
 from storagekit_s3.stats import stat_of
 
@@ -110,13 +109,13 @@ class S3Driver:
     @hookimpl
     def stat(self, location: Location, options: Options) -> Stat:
         api, parsed = self._open(location, options)
-        try:
-            if location.path:
-                return stat_of(location, api.head(location, version_id=parsed.version_id))
-            if location.container:
+        if location.path:
+            return stat_of(location, refusals.head(api, location, parsed.version_id))
+        if location.container:
+            try:
                 api.head_bucket(location)
-        except OSError as refusal:
-            raise explain(api, location, refusal, parsed.version_id) from refusal.__cause__
+            except OSError as refusal:
+                raise refusals.explain(api, location, refusal) from refusal.__cause__
         return Stat(location, "directory")
 
     @hookimpl

@@ -8,6 +8,7 @@ library and serves any implementation of the port.
 Choices that are not obvious:
 
 * A ``HEAD`` reply has no body, hence no code: its bare 404 says "no such object" even where the bucket is missing.
+  Any other 404 names its code, or at least the request: one without either is a gateway's page, and tells nothing.
 * ``SlowDown`` and other calls for patience are EBUSY: the store is well, it wants fewer requests.
 * A failed precondition is ``ObjectChangedError`` here; the writer turns it into ``FileExistsError`` where the
   condition was that nothing exists.
@@ -214,7 +215,12 @@ def reply_error(
     doubt: Doubt = None,
 ) -> OSError:
     """The error for a reply of the store that is not a success."""
-    error = _reply_error(operation, location, code, status, message)
+    if status == 404 and code == "404" and not request_id and not operation.startswith("Head"):
+        text = f"{operation} was answered with status 404 by something that is no store"
+        hint = "a gateway before it has no route, or the option endpoint_url names something else"
+        error, doubt = errors.os_error(errno.EIO, location, text, hint=hint), doubt or "failed"
+    else:
+        error = _reply_error(operation, location, code, status, message)
     errors.describe(error, store_code=code, status=status, request_id=request_id)
     error.doubt = doubt  # type: ignore[attr-defined]
     return error

@@ -42,7 +42,7 @@ from storagekit_s3.documents import Document, DocumentError, read
 from storagekit_s3.ledger import Ledger, Line
 from storagekit_s3.pools import Pool
 from storagekit_s3.processes import generation
-from storagekit_s3.replies import foreign, header_time
+from storagekit_s3.replies import foreign, header_time, request_id_of
 from storagekit_s3.retrying import Retrying
 from storagekit_s3.routes import Route
 from storagekit_s3.signing import EMPTY_PAYLOAD, Signer
@@ -316,7 +316,7 @@ class Exchange:
         if (status in _AGAIN_STATUS or code in _AGAIN_CODES) and self._attempt < way.route.attempts:
             return self._again(f"{status} {code}", None)
         message = document.fields.get("Message", "")
-        request_id = document.fields.get("RequestId") or reply.headers.get("x-amz-request-id")
+        request_id = document.fields.get("RequestId") or request_id_of(reply.headers)
         refusal = errors.reply_error(
             request.operation,
             request.location,

@@ -19,6 +19,7 @@ from storagekit import errors
 from storagekit.checksums import Checksum
 from storagekit.driver import RangeBody, RangeReader
 from storagekit.location import Location
+from storagekit_s3 import refusals
 from storagekit_s3.api import Api, ByteStream, Info, RangeReply
 from storagekit_s3.errors import status_of
 from storagekit_s3.options import S3Options
@@ -42,7 +43,7 @@ def open_reader(api: Api, location: Location, options: S3Options, head: int) -> 
                     raise
             else:
                 return ObjectReader(api, location, options, reply.info, _read_head(reply, location, head))
-        info = api.head(location, version_id=options.version_id)
+        info = refusals.head(api, location, options.version_id)
         if info.size == 0 or head == 0:
             return ObjectReader(api, location, options, info, b"")
     raise errors.changed(location)

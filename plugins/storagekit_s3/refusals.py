@@ -1,5 +1,8 @@
 """Refusals: why a HEAD was refused, which its answer cannot say because it has no body.
 
+"404" to a HEAD may come from a gateway that has no route to the store just now. Most stores name the request in it;
+where that is missing, the same is asked once more in a way whose answer tells who speaks.
+
 "403" to a HEAD may be a missing permission, an expired token, a wrong secret, a bucket whose owner does not pay, or a
 key that does not exist, asked for by somebody who may not list: S3 hides from those which keys there are. So the same
 is asked once more in ways whose answers have words: a GET of the first byte; and where that only says that access is
@@ -13,18 +16,27 @@ import errno
 
 from storagekit import errors
 from storagekit.location import Location
-from storagekit_s3.api import Api
+from storagekit_s3.api import Api, Info
 from storagekit_s3.errors import status_of, store_code_of
 
-__all__ = ["explain"]
+__all__ = ["explain", "head"]
 
 _SILENT = {400, 401, 403}
+
+
+def head(api: Api, location: Location, version_id: str | None = None) -> Info:
+    """What is at *location*; the error says why it cannot be told, or that nothing is there."""
+    try:
+        return api.head(location, version_id=version_id)
+    except OSError as refusal:
+        raise explain(api, location, refusal, version_id) from refusal.__cause__
 
 
 def explain(api: Api, location: Location, refusal: OSError, version_id: str | None = None) -> OSError:
     """The error that says why a HEAD of *location* was refused; *refusal* itself where no other way says more."""
     status = status_of(refusal)
-    if status not in _SILENT or store_code_of(refusal) != str(status):
+    nobodys = status == 404 and not getattr(refusal, "request_id", None)
+    if not (nobodys or status in _SILENT) or store_code_of(refusal) != str(status):
         return refusal
     if not location.path:
         return _failure_of_listing(api, location) or refusal
@@ -52,7 +64,7 @@ def _failure_of_get(api: Api, location: Location, version_id: str | None) -> OSE
     try:
         api.get(location, 0, 1, version_id=version_id).body.close()
     except OSError as error:
-        return None if status_of(error) in (None, 404, 416) else error
+        return None if isinstance(error, FileNotFoundError) or status_of(error) in (None, 416) else error
     return None
 
 

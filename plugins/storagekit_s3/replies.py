@@ -70,6 +70,11 @@ def refuse_no_object(headers: Mapping[str, str], operation: str, location: Locat
         raise foreign(operation, location)
 
 
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The id of a request, which every store gives; moto names it as Amazon's other services do."""
+    return headers.get("x-amz-request-id") or headers.get("x-amzn-requestid")
+
+
 def foreign(operation: str, location: Location, why: object = None) -> OSError:
     """The error for an answer that no store gives."""
     text = f"{operation} was answered with something that is no store's answer"

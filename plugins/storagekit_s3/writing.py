@@ -27,7 +27,7 @@ from storagekit.driver import Body, Condition, ObjectWriter, Stat
 from storagekit.location import Location
 from storagekit_s3.api import Api, Attributes, Info, Part, Written
 from storagekit_s3.conditions import Guard, believed, check, guard, learn_profile, refuse, settle
-from storagekit_s3.errors import doubt_of, status_of, store_code_of
+from storagekit_s3.errors import doubt_of, store_code_of
 from storagekit_s3.options import S3Options
 from storagekit_s3.servers import Profile
 from storagekit_s3.stats import stat_of, written_stat
@@ -234,7 +234,8 @@ def abort_until_gone(api: Api, location: Location, upload_id: str, *, again: boo
         try:
             api.abort_upload(location, upload_id)
         except OSError as error:
-            if status_of(error) == 404 and store_code_of(error) != "NoSuchBucket":
+            gone = isinstance(error, FileNotFoundError) or store_code_of(error) == "NoSuchUpload"
+            if gone and store_code_of(error) != "NoSuchBucket":
                 return
             raise
 
