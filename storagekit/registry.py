@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from storagekit.backend import Backend
 from storagekit.errors import no_driver
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 from storagekit.hiding import without_query
 from storagekit.settings import Settings
 
@@ -70,9 +71,10 @@ class Registry:
         choice = self._chosen.get(scheme)
         if choice is not None and not isinstance(choice, str):
             return (lambda: choice), getattr(choice, "__qualname__", repr(choice))
-        from storagekit.discovery import claims  # with pluggy, which is slow and for URLs only
+        with guarded(IMPORT_SECONDS):
+            from storagekit.discovery import claims  # with pluggy, which is slow and for URLs only
 
-        installed = claims()
+            installed = claims()
         # One distribution may be found twice, under two names of its folder.
         claiming = {claim for claim in installed if claim.scheme == scheme}
         if not claiming:
@@ -97,10 +99,11 @@ class Registry:
         return claim.load, claim.owner
 
     def _make(self, scheme: str, url: str, load: Callable[[], Callable[[], object]], name: str) -> Backend:
-        try:
-            driver = load()()
-        except Exception as error:
-            raise no_driver(
-                url, f"the driver of {scheme}://, from {name}, failed to load: {type(error).__name__}: {error}"
-            ) from error
-        return Backend(scheme, driver, name, self._wrappers)
+        with guarded(IMPORT_SECONDS):
+            try:
+                driver = load()()
+            except Exception as error:
+                raise no_driver(
+                    url, f"the driver of {scheme}://, from {name}, failed to load: {type(error).__name__}: {error}"
+                ) from error
+            return Backend(scheme, driver, name, self._wrappers)

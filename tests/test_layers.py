@@ -19,8 +19,8 @@ ROOT = Path(__file__).parent.parent
 
 # Order matters within a group too. A module that does not exist yet may stand here; one that exists must.
 LINE = {
-    "vocabulary": "version errors deadlines tracing checksums modes location hiding driver calls findings hookspecs"
-    " settings",
+    "vocabulary": "version errors deadlines tracing checksums modes location hiding driver calls findings fork_guard"
+    " hookspecs settings",
     "dispatch": "fallbacks backend discovery registry",
     "streams": "ranges pace patterns readahead sharing transfers buffers segments flights blocks streaming filling"
     " access codecs compression verifying forking reading native room sending writing drafts updating metering",

@@ -24,10 +24,10 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 from storagekit.hiding import HiddenBytes, HiddenOptions
 from storagekit_s3.boto_http import BoundedSession
 from storagekit_s3.guarding import checksum_parameters, declaration
-from storagekit_s3.handshakes import guarded
 from storagekit_s3.options import NO_CREDENTIALS, Connection
 from storagekit_s3.routes import TOTAL_ATTEMPTS
 from storagekit_s3.servers import is_amazon
@@ -42,7 +42,8 @@ POOL_CONNECTIONS = 128
 
 def make_session(connection: Connection) -> Any:
     """A boto3 session for *connection*; it finds and renews the credentials."""
-    import boto3
+    with guarded(IMPORT_SECONDS):
+        import boto3
 
     session: Any = boto3.session.Session(
         profile_name=connection.profile,
@@ -74,7 +75,7 @@ def make_client(connection: Connection, session: Any = None) -> Any:
         raise ValueError(f"the option ca_bundle names no file: {connection.ca_bundle}")
     session = session or make_session(connection)
     try:
-        with guarded():  # it has a context for TLS
+        with guarded(IMPORT_SECONDS):  # it has a context for TLS, and imports what it needs
             client = _made(session, connection)
         if "@" not in client.meta.endpoint_url.partition("://")[2].partition("/")[0]:
             return client

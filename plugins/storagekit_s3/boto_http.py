@@ -4,7 +4,7 @@ Three things that botocore and urllib3 do not see to by themselves:
 
 * botocore reads every answer that is no object's bytes whole, however long it is. Here it is given up where no answer
   of S3's would go on.
-* A fork waits for handshakes (``handshakes``), which urllib3 makes where it connects.
+* A fork waits for handshakes (``fork_guard``), which urllib3 makes where it connects.
 * urllib3 closes what waits in a pool when the pool is collected. The frames of an exception that nobody has looked at
   can keep it for long, so ``close`` does it at once.
 """
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from storagekit.fork_guard import guarded
 from storagekit_s3.connections import BUFFER, MOST_DOCUMENT, MalformedReplyError
-from storagekit_s3.handshakes import guarded
 
 __all__ = ["BoundedSession"]
 

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from storagekit.deadlines import remaining
-from storagekit_s3.handshakes import guarded
+from storagekit.fork_guard import guarded
 from storagekit_s3.processes import generation
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import Literal
 from storagekit import errors
 from storagekit.driver import Condition, ObjectWriter, Option, Options, RangeReader, Stat, Traits, Upload
 from storagekit.findings import Finding
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location, parse_location
 from storagekit_s3 import copying, deleting, editing, listing, reading, refusals, writing
@@ -39,8 +40,8 @@ MAX_PRESIGN_SECONDS = 7 * 24 * 3600
 
 
 def _connect(connection: Connection, ledger: Ledger) -> Client:
-    from storagekit_s3.transports import Transports  # with the modules of HTTP, which a program may never need
-
+    with guarded(IMPORT_SECONDS):
+        from storagekit_s3.transports import Transports  # with the modules of HTTP, which a program may never need
     return Transports(connection, ledger)
 
 

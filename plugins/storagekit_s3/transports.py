@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import storagekit.errors
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 from storagekit.location import Location
 from storagekit_s3 import errors
 from storagekit_s3.api import Api
@@ -64,8 +65,8 @@ class Transports:
     def _boto(self, location: Location) -> Api:
         api = self._boto_api
         if api is None:
-            from storagekit_s3.boto import connect
-
+            with guarded(IMPORT_SECONDS):
+                from storagekit_s3.boto import connect
             api = self._boto_api = connect(self._connection, location, self._retrying, self._ledger)
         return api
 
@@ -87,8 +88,8 @@ class Transports:
             plain = plain_route(connection, location.container)
             if plain is not None:
                 return plain
-            from storagekit_s3.boto_route import boto_route
-
+            with guarded(IMPORT_SECONDS):
+                from storagekit_s3.boto_route import boto_route
             return boto_route(connection, location.container)
         except Exception as error:
             mapped = errors.client_error(error, "connecting", location)

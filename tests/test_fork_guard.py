@@ -1,33 +1,38 @@
-"""Handshakes: no fork amid one, unless it waits for its server."""
+"""fork_guard: no fork amid a handshake or an import, unless it takes too long."""
 
 from __future__ import annotations
 
-import os
+import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
+from storagekit import fork_guard
+from storagekit.fork_guard import guarded
 from storagekit.location import Location
+from storagekit_conformance.servers import S3Server
 from storagekit_conformance.support import in_child
-from storagekit_s3 import handshakes
 from storagekit_s3.driver import S3Driver
-from storagekit_s3.handshakes import guarded
+
+pytest_plugins = ["s3_support"]
 
 LONG = 60.0
 
 
 class Inside:
-    """A thread that is there until it is told to leave."""
+    """A thread that is there until it is told to leave; a fork waits for it for so many seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self._leave = threading.Event()
         entered = threading.Event()
 
         def stay() -> None:
-            with guarded(), guarded():
+            with guarded(seconds), guarded(seconds):
                 entered.set()
                 self._leave.wait(LONG)
 
@@ -53,9 +58,8 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_fork_waits_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshakes, "FORK_SECONDS", LONG)
-    first, second = Inside(), Inside()
+def test_a_fork_waits_for_all_of_them() -> None:
+    first, second = Inside(LONG), Inside(LONG)
     thread = forking()
     first.leave()
     thread.join(0.2)
@@ -64,9 +68,8 @@ def test_a_fork_waits_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.join()
 
 
-def test_a_fork_waits_no_longer_than_that_and_its_child_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshakes, "FORK_SECONDS", 0.05)
-    inside = Inside()
+def test_a_fork_waits_no_longer_than_that_and_its_child_is_free() -> None:
+    inside = Inside(0.05)
 
     def child() -> None:
         with guarded():
@@ -78,29 +81,28 @@ def test_a_fork_waits_no_longer_than_that_and_its_child_is_free(monkeypatch: pyt
     inside.leave()
 
 
-def test_a_thread_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handshakes, "FORK_SECONDS", LONG)
-    with guarded():
+def test_a_thread_does_not_wait_for_itself() -> None:
+    with guarded(LONG):
         in_child(lambda: in_child(lambda: None))
-    assert not handshakes._inside
+    assert not fork_guard._inside
 
 
 def test_nobody_begins_amid_a_fork_nor_waits_for_it_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fork of another thread may be waiting for a lock that this one holds."""
-    monkeypatch.setattr(handshakes, "FORK_SECONDS", 0.2)
-    handshakes._before_fork()
+    monkeypatch.setattr(fork_guard, "HANDSHAKE_SECONDS", 0.2)
+    fork_guard._before_fork()
     begun = time.monotonic()
     with guarded():
         assert time.monotonic() - begun >= 0.2
-    handshakes._after_fork_in_parent()
-    handshakes._after_fork_in_parent()  # an interrupt came before it was counted
-    assert handshakes._forks == 0
+    fork_guard._after_fork_in_parent()
+    fork_guard._after_fork_in_parent()  # an interrupt came before it was counted
+    assert fork_guard._forks == 0
 
 
 def test_it_is_left_with_an_error() -> None:
     with pytest.raises(LookupError), guarded():
         raise LookupError
-    assert not handshakes._inside
+    assert not fork_guard._inside
 
 
 @pytest.mark.parametrize("transport", ["wire", "boto3"])
@@ -128,16 +130,15 @@ def test_where_tls_is_agreed_on(transport: str) -> None:
         thread.start()
         connection, _ = server.accept()
         assert connection.recv(1)  # the first byte of the client's greeting
-        until(lambda: thread.ident in handshakes._inside)
+        until(lambda: thread.ident in [inside for inside, _ in fork_guard._inside])
         connection.close()
         thread.join()
     assert failed
-    assert not handshakes._inside
+    assert not fork_guard._inside
     driver.close()
 
 
-def test_the_system_forks_once_everybody_has_left() -> None:
-    """Many threads go in and out, and a fork always finds a moment without them."""
+def test_a_fork_finds_nobody_within() -> None:
     over = threading.Event()
 
     def work() -> None:
@@ -148,13 +149,39 @@ def test_the_system_forks_once_everybody_has_left() -> None:
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    inside: list[int] = []
+    found: list[object] = []
     for _ in range(20):
-        child = os.fork()
-        if not child:
-            os._exit(len(handshakes._inside))
-        inside.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        fork_guard._before_fork()
+        for _ in range(20):
+            found += fork_guard._inside
+            time.sleep(0)
+        fork_guard._after_fork_in_parent()
     over.set()
     for thread in threads:
         thread.join()
-    assert inside == [0] * 20
+    assert found == []
+
+
+FIRST_USE = """
+import json, os, sys, threading, time, storagekit
+options, delay = json.loads(sys.argv[1]), float(sys.argv[2])
+look = lambda: storagekit.exists("s3://no-such-bucket-anywhere/key", options=options)
+thread = threading.Thread(target=look)
+thread.start()
+time.sleep(delay)
+child = os.fork()
+if not child:
+    look()
+    os._exit(0)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.005, 0.02, 0.05])
+def test_a_child_of_a_program_that_is_importing_a_driver(moto: S3Server, transport: str, delay: float) -> None:
+    """As where a worker is started while a thread opens the first object of all."""
+    given = json.dumps(moto.options() | {"transport": transport})
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_USE, given, str(delay)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
