@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from s3_scripted import CLOSE, RESET, SILENCE, Answer, Scripted, reply
 
+from storagekit import deadlines
 from storagekit_conformance.servers import make_certificate
-from storagekit_s3 import pools
+from storagekit_s3 import connections, pools
 from storagekit_s3.connections import (
     BUFFER,
     Address,
@@ -251,6 +255,152 @@ def test_silence_is_a_time_out(contexts: tuple[ssl.SSLContext | None, ssl.SSLCon
         connection.close()
 
 
+@contextmanager
+def many_signals() -> Iterator[Callable[[], bool]]:
+    """A signal each twentieth of a second, five seconds long; gives out whether they are still coming."""
+    seen = 0
+
+    def handle(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 100:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        yield lambda: seen < 100
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_signals_make_no_wait_for_an_answer_longer(
+    contexts: tuple[ssl.SSLContext | None, ssl.SSLContext | None],
+) -> None:
+    server_context, context = contexts
+    half = reply(200, b"half", content_length="80000")
+    with Scripted([SILENCE], [half, SILENCE], context=server_context) as server:
+        for step in ("head", "body"):
+            connection = address(server, context, seconds=0.3).connect()
+            with many_signals() as coming:
+                if step == "head":
+                    with pytest.raises(TimeoutError):
+                        ask(connection)
+                else:
+                    with pytest.raises(TimeoutError):
+                        read_all(ask(connection))
+                assert coming()
+            connection.close()
+
+
+@contextmanager
+def reads_slowly(context: ssl.SSLContext | None, bytes_a_second: int) -> Iterator[int]:
+    """The port of a server that reads one request so slowly, for fifteen seconds at most."""
+    over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        try:
+            if context is not None:
+                connection = context.wrap_socket(connection, server_side=True)
+            for _ in range(150):
+                if over.wait(0.1):
+                    break
+                left = bytes_a_second // 10
+                while left > 0:
+                    left -= len(connection.recv(left)) or left
+        except OSError:
+            pass  # the client has ended it
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+def test_signals_make_no_wait_to_send_longer() -> None:
+    with reads_slowly(None, 0) as port:
+        connection = Address("127.0.0.1", port, None, connect_timeout=20, read_timeout=0.3).connect()
+        with many_signals() as coming:
+            with pytest.raises(TimeoutError):
+                connection.send(REQUEST, bytes(32 * 1024 * 1024))
+            assert coming()
+        connection.close()
+
+
+def test_an_upload_that_goes_on_slowly_ends_with_the_callers_time(
+    contexts: tuple[ssl.SSLContext | None, ssl.SSLContext | None],
+) -> None:
+    server_context, context = contexts
+    with reads_slowly(server_context, 3_000_000) as port:  # fast enough for some to go each second
+        made = None if context is None else (lambda: context)
+        connection = Address("127.0.0.1", port, made, connect_timeout=20, read_timeout=20).connect()
+        begun = time.monotonic()
+        with deadlines.within(1.0), pytest.raises(TimeoutError):
+            connection.send(REQUEST, bytes(64 * 1024 * 1024))
+        assert time.monotonic() - begun < 9
+        connection.close()
+
+
+def test_an_upload_over_tls_may_take_longer_than_the_wait_for_a_part_of_it(certificate: tuple[Path, Path]) -> None:
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.load_cert_chain(*certificate)
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    with reads_slowly(server_context, 10_000_000) as port:
+        connection = Address("127.0.0.1", port, lambda: context, connect_timeout=20, read_timeout=2).connect()
+        connection.send(REQUEST, bytes(48 * 1024 * 1024))  # four seconds
+        connection.close()
+
+
+def test_tls_has_only_the_time_that_the_connection_has_left_over(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dialled(host: str, port: int, seconds: float) -> tuple[socket.socket, float]:
+        return socket.create_connection((host, port), seconds), time.monotonic()
+
+    monkeypatch.setattr(connections, "dial", dialled)
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = Address("127.0.0.1", silent.getsockname()[1], lambda: context, connect_timeout=20.0, read_timeout=20.0)
+        begun = time.monotonic()
+        with pytest.raises(UnsentError) as late:
+            where.connect()
+        assert time.monotonic() - begun < 9
+    assert isinstance(late.value.__cause__, TimeoutError)
+
+
+class Pieces:
+    """The body of a reply that comes byte by byte; counts the buffers that it was read into."""
+
+    def __init__(self, count: int) -> None:
+        self.announced = count
+        self.buffers: list[object] = []
+
+    def readinto(self, view: memoryview) -> int:
+        if not self.buffers or self.buffers[-1] is not view.obj:
+            self.buffers.append(view.obj)
+        view[0] = self.announced & 0x7F
+        self.announced -= 1
+        return 1
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_document_in_tiny_pieces_is_not_copied_for_each() -> None:
+    pieces = Pieces(300_000)
+    assert read_all(pieces) == bytes(n & 0x7F for n in range(300_000, 0, -1))  # type: ignore[arg-type]
+    assert len(pieces.buffers) < 10
+
+
 def test_an_interrupt_in_the_middle_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with Scripted(reply(200, b"x" * 200_000)) as server:
         pool = Pool(address(server))
@@ -313,6 +463,18 @@ def test_the_latest_is_taken_first_and_the_old_ones_end(monkeypatch: pytest.Monk
         monkeypatch.setattr(pools, "MOST_IDLE", 0)
         ask(second, pool).close()
         assert second.socket.fileno() == -1
+
+
+def test_one_that_was_idle_for_long_is_not_used_again() -> None:
+    with Scripted(reply(), reply()) as server:
+        pool = Pool(address(server))
+        kept = [pool.address.connect(), pool.address.connect()]
+        for got in [ask(connection, pool) for connection in kept]:
+            got.close()
+        for connection in kept:
+            connection.idle_since -= pools.IDLE_SECONDS + 1
+        assert pool.take() is None
+        assert [connection.socket.fileno() for connection in kept] == [-1, -1]
 
 
 def test_one_that_the_server_has_closed_is_not_used_again() -> None:

@@ -95,6 +95,9 @@ def named(name: str, *bases: type[Exception]) -> Exception:
         (named("IncompleteReadError"), errno.ECONNRESET),
         (named("ProtocolError"), errno.ECONNRESET),
         (named("SSLError"), errno.EPROTO),
+        (ssl.SSLError(1, "bad record"), errno.EPROTO),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), errno.ECONNRESET),
+        (ssl.SSLZeroReturnError(6, "TLS/SSL connection has been closed"), errno.ECONNRESET),
         (ConnectionRefusedError(errno.ECONNREFUSED, "no"), errno.ECONNREFUSED),
         (socket.gaierror(-2, "unknown"), errno.EHOSTUNREACH),
         (named("Mystery"), errno.EIO),
@@ -112,6 +115,14 @@ def test_the_cause_inside_is_what_counts() -> None:
     assert isinstance(client_error(outer, "GetObject", KEY), ConnectionRefusedError)
     assert is_unsent(outer)
     assert not is_unsent(named("ReadTimeoutError"))
+
+
+def test_a_tls_connection_that_ends_is_no_matter_of_certificates() -> None:
+    outer = named("SSLError", type("ConnectionError", (Exception,), {}))  # as botocore's is one
+    outer.__cause__ = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+    assert "was cut" in str(client_error(outer, "PutObject", KEY))
+    outer.__cause__ = ssl.SSLCertVerificationError(1, "no")
+    assert "ca_bundle" in str(client_error(outer, "PutObject", KEY))
 
 
 def test_tls_fails_before_the_request_only_in_its_handshake() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import io
 import socket
+import time
 import traceback
 
 import pytest
-from s3_scripted import CLOSE, EARLY, RESET, SILENCE, Answer, Scripted, reply
+from s3_scripted import CLOSE, EARLY, RESET, SILENCE, Answer, Asked, Scripted, reply
 
+from storagekit import deadlines
 from storagekit.driver import Absent
 from storagekit.errors import InvalidArgumentError, ObjectChangedError
 from storagekit.location import Location
-from storagekit_s3 import connections, retrying
+from storagekit_s3 import connections, dialling, retrying
 from storagekit_s3.api import Api, Attributes, Part, Source
 from storagekit_s3.errors import doubt_of, status_of, store_code_of
 from storagekit_s3.options import Connection
@@ -178,6 +180,22 @@ def test_a_stale_connection_leaves_a_change_in_doubt() -> None:
     assert doubt_of(refused.value) == "lost"
 
 
+def test_no_time_to_wait_for_a_turn_leaves_an_earlier_attempt_in_doubt() -> None:
+    made: list[Wired] = []
+
+    def always(asked: Asked) -> Answer:
+        # It may have been carried out; meanwhile other threads were told to slow down.
+        shared = made[0].api._caller.retrying  # type: ignore[attr-defined]
+        shared._distance, shared._next = 1.0, time.monotonic() + 1000
+        return [RESET]
+
+    with Scripted(always=always) as server:
+        made.append(Wired(server))
+        with made[0] as api, deadlines.within(60.0), pytest.raises(TimeoutError) as late:
+            api.put(KEY, b"data", Attributes())
+    assert (doubt_of(late.value), len(server.asked)) == ("lost", 1)
+
+
 ELSEWHERE = [
     error(301, "PermanentRedirect", x_amz_bucket_region="there"),
     error(307, "TemporaryRedirect", x_amz_bucket_region="there"),
@@ -325,7 +343,7 @@ def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     with Scripted() as server, Wired(server) as api:
-        monkeypatch.setattr(connections.socket, "create_connection", unknown)  # type: ignore[attr-defined]
+        monkeypatch.setattr(dialling.socket, "getaddrinfo", unknown)  # type: ignore[attr-defined]
         with pytest.raises(OSError, match="host name was not found") as lost:
             api.head(KEY)
         monkeypatch.undo()

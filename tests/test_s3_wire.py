@@ -8,7 +8,7 @@ import zlib
 from typing import Any
 
 import pytest
-from s3_scripted import Scripted, reply
+from s3_scripted import CLOSE, Scripted, reply
 from s3_support import Bucket
 from test_s3_exchanges import CREDENTIALS, KEY, OBJECT, WRITTEN, Wired
 
@@ -250,3 +250,11 @@ def test_credentials_are_asked_for_with_every_request() -> None:
         way.pool.close()
     assert [asked.headers["authorization"].split("=")[1].split("/")[0] for asked in server.asked] == ["one", "two"]
     assert CREDENTIALS["aws_secret_access_key"] not in str(server.asked)
+
+
+def test_the_body_of_an_answer_that_was_asked_for_breaks_off() -> None:
+    with Scripted([reply(200, b"da", content_length="4"), CLOSE]) as server, Wired(server) as api:
+        assert isinstance(api, WireApi)
+        with pytest.raises(ConnectionResetError) as cut:
+            api.ask("GetObject", "GET", KEY, {})
+        assert (cut.value.filename, api._caller.ledger.counts()["errors"]) == (KEY.url, 1)

@@ -7,7 +7,9 @@ for a small object, half as much again for a large one.
 
 *Waiting.* A plain socket waits in the kernel (``SO_RCVTIMEO``), for all the bytes that were asked for
 (``MSG_WAITALL``). So a piece of a megabyte is one call without the interpreter's lock, and not sixty that each queue up
-for it. A TLS socket has to wait in Python, which takes its records one by one in any case.
+for it. In the main thread it waits for the first of them in ``poll``: each signal ends the kernel's wait, and Python
+begins it anew with all of its time before it. A TLS socket has to wait in Python, which takes its records one by one in
+any case.
 
 *Keeping.* A connection whose reply was read to its end goes back to where it is kept for the next request (``pools``).
 
@@ -23,11 +25,14 @@ import select
 import socket
 import struct
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from storagekit.deadlines import remaining
 from storagekit.fork_guard import guarded
+from storagekit_s3.dialling import LEAST_WAIT, dial
 from storagekit_s3.processes import generation
 
 if TYPE_CHECKING:
@@ -57,10 +62,13 @@ MOST_DIGITS = 19
 # A body below this is joined to its head: one packet, and one TLS record, instead of two.
 JOINED = 16 * 1024
 
+# As much goes out over TLS in one wait, which is for all of it and not for the next byte.
+TLS_PIECE = 256 * 1024
+
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 
-# The shortest wait, in seconds: to the system 0 is for ever.
-LEAST_WAIT = 0.001
+# The longest wait of ``poll``, in milliseconds: it takes them as a C int. It is 24 days.
+LONGEST_POLL = 2**31 - 1
 
 # The kernel's time-outs are known to work so where time_t is as wide as a long.
 _KERNEL_WAITS = sys.platform in ("linux", "darwin") and struct.calcsize("l") == 8
@@ -97,23 +105,23 @@ class Address:
         self.context = context
         """Makes the context for TLS, once; None for plain HTTP."""
         self.connect_timeout = connect_timeout
-        """Seconds, each way: for the connection, and for TLS to be agreed on."""
+        """Seconds for a connection, TLS included, whatever number of addresses the host has."""
         self.read_timeout = read_timeout
         """Seconds without a byte coming, or going."""
 
     def connect(self) -> Connection:
-        """A new connection; ``UnsentError``."""
-        left = remaining()
-        patience = self.connect_timeout if left is None else min(left or LEAST_WAIT, self.connect_timeout)
+        """A new connection; ``UnsentError``. Only the system knows how long it takes to look the host's name up."""
         try:
-            plain = socket.create_connection((self.host, self.port), patience)
+            context = self._context()
+            plain, end = dial(self.host, self.port, self.connect_timeout)
         except OSError as error:
             raise UnsentError(f"no connection to {self.host}:{self.port}") from error
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.context is not None:
+            if context is not None:
                 with guarded():
-                    secure = self.context().wrap_socket(plain, server_hostname=self.host)
+                    plain.settimeout(max(end - time.monotonic(), LEAST_WAIT))
+                    secure = context.wrap_socket(plain, server_hostname=self.host)
                 return Connection(secure, waits=False, read_timeout=self.read_timeout)
             if _KERNEL_WAITS:
                 plain.settimeout(None)
@@ -121,9 +129,15 @@ class Address:
         except OSError as error:
             plain.close()
             raise UnsentError(f"no TLS with {self.host}:{self.port}") from error
-        except BaseException:  # there is no such file of certificates, or an interrupt
+        except BaseException:  # an interrupt, or a name that no certificate can have
             plain.close()
             raise
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self.context is None:
+            return None
+        with guarded():
+            return self.context()
 
 
 class Connection:
@@ -133,13 +147,14 @@ class Connection:
         "_buffer",
         "_end",
         "_flags",
+        "_incoming",
+        "_outgoing",
         "_patience",
         "_read_timeout",
         "_start",
         "_view",
         "idle_since",
         "socket",
-        "used",
         "waits",
     )
 
@@ -150,9 +165,11 @@ class Connection:
         self._read_timeout = read_timeout
         self._patience = -1.0
         self._be_patient(read_timeout)
-        self.used = False
-        """True once it has served a request."""
         self.idle_since = 0.0
+        self._incoming = select.poll()
+        self._incoming.register(connected, select.POLLIN)
+        self._outgoing = select.poll()
+        self._outgoing.register(connected, select.POLLOUT)
         self._flags = socket.MSG_WAITALL if waits else 0
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
@@ -181,19 +198,40 @@ class Connection:
         elif self._patience != self._read_timeout:
             self._be_patient(self._read_timeout)
 
+    def _wait(self, poll: select.poll) -> None:
+        """Where a signal may come, wait for the first byte to come or to go: not even many end this wait too late.
+
+        Behind it the kernel has at least a byte to give or to take, so that a signal ends its wait with that. Signals
+        come to the main thread, as a rule; all others are spared to ask for the interpreter's lock once more.
+        """
+        if (
+            self.waits
+            and threading.get_ident() == threading.main_thread().ident
+            and not poll.poll(min(self._patience * 1000, LONGEST_POLL))
+        ):
+            raise BlockingIOError
+
     def send(self, head: bytes, body: bytes | bytearray | memoryview) -> None:
         """Send a request."""
-        self._limit()
         try:
             if not body:
-                self.socket.sendall(head)
+                self._send(head)
             elif len(body) <= JOINED:
-                self.socket.sendall(b"".join((head, body)))
+                self._send(b"".join((head, body)))
             else:
-                self.socket.sendall(head)
-                self.socket.sendall(body)
+                self._send(head)
+                self._send(body)
         except BlockingIOError:
             raise TimeoutError(errno.ETIMEDOUT, "the request could not be sent in time") from None
+
+    def _send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it. ``sendall`` would begin to wait anew with each piece that goes, and not ask for the time."""
+        view, sent = memoryview(data), 0
+        most = len(view) if self.waits else TLS_PIECE
+        while sent < len(view):
+            self._limit()
+            self._wait(self._outgoing)
+            sent += self.socket.send(view[sent : sent + most])
 
     def receive(self) -> Reply:
         """The head of the reply. Raises ``CutReplyError`` where the connection ends before."""
@@ -235,6 +273,7 @@ class Connection:
     def _into(self, view: memoryview, flags: int) -> int:
         self._limit()
         try:
+            self._wait(self._incoming)
             return self.socket.recv_into(view, 0, flags)
         except BlockingIOError:
             raise TimeoutError(errno.ETIMEDOUT, "no byte came in time") from None
@@ -287,9 +326,7 @@ class Connection:
         pending = getattr(self.socket, "pending", None)
         if pending is not None and pending():  # of a TLS record that has left the system's socket already
             return False
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        return not poll.poll(0)
+        return not self._incoming.poll(0)
 
     def close(self) -> None:
         """End it; never raises."""
@@ -472,17 +509,16 @@ _inherited: list[Connection] = []
 
 def read_all(reply: Reply, most: int = MOST_DOCUMENT) -> bytes:
     """The whole body of a reply that is a document; ``MalformedReplyError`` where that is longer than any."""
-    data = b""
-    while (room := min(reply.announced, BUFFER)) and (piece := _read(reply, room)):
-        data += piece
-        if len(data) > most:
+    data, filled = bytearray(min(reply.announced, BUFFER)), 0
+    while left := reply.announced:
+        if filled == len(data):  # twice as large each time: a document of many small chunks is seldom copied
+            data = data + bytes(min(left, filled))  # and not made longer in place, for a view may be left on it
+        count = reply.readinto(memoryview(data)[filled:])
+        if not count:
+            break
+        filled += count
+        if filled > most:
             reply.close()
             raise MalformedReplyError(f"an answer of more than {most} bytes")
     reply.close()
-    return data
-
-
-def _read(reply: Reply, room: int) -> bytes:
-    piece = bytearray(room)
-    count = reply.readinto(memoryview(piece))
-    return bytes(piece) if count == room else bytes(memoryview(piece)[:count])
+    return bytes(data) if filled == len(data) else bytes(memoryview(data)[:filled])

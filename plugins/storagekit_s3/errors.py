@@ -146,6 +146,8 @@ _CUT = {
     "HTTPClientError",
     "CutReplyError",
 }
+# A TLS connection that ended in the midst, without a word and with one: no matter of certificates.
+_TLS_ENDS = {"SSLEOFError", "SSLZeroReturnError"}
 
 
 # Exceptions of a client library before anything was sent.
@@ -317,6 +319,8 @@ def _client_error(error: BaseException, operation: str, location: Location) -> O
             return errors.os_error(number, location, hint=advice)
     chain = list(_causes(error))
     if failures := [cause for cause in chain if "SSLError" in _names(cause)]:
+        if any(_names(cause) & _TLS_ENDS for cause in failures):
+            return errors.os_error(errno.ECONNRESET, location, "The connection to the store was cut")
         reason = next((r for f in failures if isinstance(r := getattr(f, "reason", None), str)), str(failures[0]))
         hint = "the option ca_bundle names the certificates to trust"
         return errors.os_error(errno.EPROTO, location, f"TLS to the store failed ({reason})", hint=hint)
@@ -417,7 +421,7 @@ def is_untrusted(error: BaseException) -> bool:
 
 def is_cut(error: BaseException) -> bool:
     """Whether the other side has ended the connection."""
-    return bool(_names(error) & {"ConnectionError", "CutReplyError", "SSLEOFError", "SSLZeroReturnError"})
+    return bool(_names(error) & ({"ConnectionError", "CutReplyError"} | _TLS_ENDS))
 
 
 def is_bad_header(error: BaseException) -> bool:

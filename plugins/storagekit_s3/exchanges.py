@@ -193,7 +193,10 @@ class Exchange:
             way = self._caller.way
             if deadlines.remaining() == 0.0:
                 raise self._too_late(None)
-            self._caller.retrying.turn(request.location)
+            try:
+                self._caller.retrying.turn(request.location)
+            except TimeoutError as late:  # an earlier attempt may have been carried out
+                raise self._doubted(late) from None
             try:
                 reply = self._once(way)
                 succeeded = reply.status < 300

@@ -1,8 +1,10 @@
 """Pools: connections to one address, kept between two requests.
 
 The latest is taken first, so that those that a burst has left over grow old and are closed. The server may have closed
-one meanwhile: what is readable while nobody asked is not used again. It may also close at just this moment: then
-nothing of an answer comes, and the request goes out again over another one (``exchanges``).
+one meanwhile: what is readable while nobody asked is not used again. Nor is what was idle for long: a firewall forgets
+such a connection without telling either side, and a request over it would meet nothing but silence. The server may also
+close at just this moment: then nothing of an answer comes, and the request goes out again over another one
+(``exchanges``).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Pool:
                 connection = idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if connection.is_quiet():
+            if time.monotonic() - connection.idle_since <= IDLE_SECONDS and connection.is_quiet():
                 return connection
             connection.close()
         return None
@@ -56,7 +58,6 @@ class Pool:
         idle = self._idle.get(generation())
         if idle is None:
             idle = self._idle.setdefault(generation(), deque())
-        connection.used = True
         now = connection.idle_since = time.monotonic()
         idle.append(connection)
         try:

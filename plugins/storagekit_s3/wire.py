@@ -271,9 +271,12 @@ class WireApi:
         reply, line = self._caller.open(request)
         try:
             data = read_all(reply)
-            line.received = len(data)
-        finally:
-            line.close()
+        except Exception as broken:
+            error = errors.client_error(broken, operation, location, "lost")
+            line.fail(error)
+            raise error from broken
+        line.received = len(data)
+        line.close()
         return Answer(reply.status, reply.headers, data)
 
     @property
