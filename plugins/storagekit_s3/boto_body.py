@@ -21,6 +21,9 @@ DRAIN_BYTES = 64 * 1024
 # Where nothing less can be read than what was asked for, so many bytes are waited for under a deadline.
 LEAST_READ = 4096
 
+# A buffer of that size is made for what the socket has, which is seldom more.
+MOST_READ = 256 * 1024
+
 # Bodies that were open at a fork, in the child. They are kept, because their end would be that of the parent's socket.
 _inherited: list[Any] = []
 
@@ -64,10 +67,10 @@ class BotoBody:
     def _read_some(self, view: memoryview) -> int:
         """Read what comes first, which may be less than fits into *view*."""
         stream = self._stream
-        raw = getattr(stream, "_raw_stream", None)
+        raw: Any = getattr(stream, "_raw_stream", None)
         if not hasattr(raw, "read1"):  # an old urllib3: what has come before is not lost, but waited for
             return int(stream.readinto(view[:LEAST_READ]))
-        data = raw.read1(len(view))
+        data = raw.read1(min(len(view), MOST_READ))
         view[: len(data)] = data
         stream._amount_read += len(data)  # which it compares with the length in the end
         if not data and len(view):
@@ -77,9 +80,11 @@ class BotoBody:
     def _hurry(self) -> None:
         """Wait no longer than the caller has time."""
         left = deadlines.remaining()
+        if left == 0.0:
+            raise TimeoutError(errno.ETIMEDOUT, "the caller's time is over")
+        if self._ended:  # and its connection is no more its own
+            return
         if left is not None:
-            if not left:
-                raise TimeoutError(errno.ETIMEDOUT, "the caller's time is over")
             self._stream.set_socket_timeout(min(left, self._read_timeout))
         elif self._hurried:
             self._stream.set_socket_timeout(self._read_timeout)

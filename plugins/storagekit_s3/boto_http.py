@@ -81,7 +81,7 @@ def _guarding(pool: type[Any]) -> type[Any]:
                 call.hold(self.sock)
             return super().request(*arguments, **more)
 
-    class GuardedPool(pool):  # type: ignore[misc, valid-type]
+    class GuardedPool(pool):  # type: ignore[misc]
         ConnectionCls = Guarded
 
         def _put_conn(self, conn: Any) -> None:
