@@ -424,11 +424,8 @@ def _name(error: OSError) -> str:
 @contextmanager
 def no_pauses() -> Iterator[None]:
     """Without the pauses between attempts, which prove nothing and take most of the time."""
-    from botocore.retries import standard
-
     from storagekit_s3 import retrying
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrying, "LONGEST_PAUSE", 0.01)
-        patch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0.01)
         yield

@@ -35,7 +35,7 @@ from storagekit_s3.api import (
     Written,
 )
 from storagekit_s3.boto_body import BotoBody
-from storagekit_s3.boto_calls import BotoSession, in_time
+from storagekit_s3.boto_calls import BotoSession, Call, in_time
 from storagekit_s3.boto_client import header_checksum, make_client, upload_checksum
 from storagekit_s3.ledger import Ledger
 from storagekit_s3.options import Connection
@@ -373,20 +373,23 @@ class BotoApi:
     def _call(self, operation: str, method: str, location: Location, **parameters: Any) -> dict[str, Any]:
         """Make one request, leaving out the parameters that are None; raise what ``errors`` makes of a failure."""
         given = {name: value for name, value in parameters.items() if value is not None}
+        call = Call(operation, location)
         if deadlines.remaining() is None:
-            return self._ask(operation, method, location, given)
-        return in_time(lambda: self._ask(operation, method, location, given), operation, location)
+            return self._ask(call, method, given)
+        return in_time(call, lambda: self._ask(call, method, given))
 
-    def _ask(self, operation: str, method: str, location: Location, parameters: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, call: Call, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        operation, location = call.operation, call.location
         session = self.session(location)
-        session.call.begin(operation, location)
         http = session.client.meta.service_model.operation_model(operation).http
         line = self._ledger.begin(operation, http["method"], location.url, fields.sent(parameters))
         try:
-            reply = getattr(session.client, method)(**parameters)
+            reply = session.ask(call, lambda: getattr(session.client, method)(**parameters))
         except Exception as error:
-            mapped = self._mapped(error, operation, location, session.call.doubt)
-            line.fail(storagekit.errors.tried(mapped, session.call.attempts, time.monotonic() - line.begun))
+            mapped = call.late or self._mapped(error, operation, location, call.doubt)
+            line.fail(storagekit.errors.tried(mapped, max(call.attempts, 1), time.monotonic() - line.begun))
+            if error is mapped:
+                raise
             if not errors.tells_credentials(error, mapped):
                 try:
                     raise mapped from error
@@ -394,7 +397,7 @@ class BotoApi:
                     del mapped
         else:
             self._learn(reply)
-            line.attempts = session.call.attempts
+            line.attempts = call.attempts
             if operation == "GetObject":
                 return {**reply, "line": line}  # to be closed with the body
             line.received = int(reply["ResponseMetadata"].get("HTTPHeaders", {}).get("content-length", 0))

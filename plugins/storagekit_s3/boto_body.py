@@ -18,6 +18,12 @@ __all__ = ["BotoBody"]
 # a socket's buffer holds already.
 DRAIN_BYTES = 64 * 1024
 
+# Where nothing less can be read than what was asked for, so many bytes are waited for under a deadline.
+LEAST_READ = 4096
+
+# A buffer of that size is made for what the socket has, which is seldom more.
+MOST_READ = 256 * 1024
+
 # Bodies that were open at a fork, in the child. They are kept, because their end would be that of the parent's socket.
 _inherited: list[Any] = []
 
@@ -27,6 +33,9 @@ class BotoBody:
 
     ``StreamingBody.readinto`` costs one copy more than reading from the socket would; going below
     urllib3 to save it was measured and gains little while the request itself goes through botocore.
+
+    It also waits until the view is full, however slowly that comes about. So under a deadline only as much is read at
+    once as the socket has (``_read_some``).
     """
 
     def __init__(self, stream: Any, location: Location, length: int | None, read_timeout: float, line: Line) -> None:
@@ -45,7 +54,7 @@ class BotoBody:
             raise storagekit.errors.describe(storagekit.errors.os_error(errno.ECONNRESET, self._location, text))
         try:
             self._hurry()
-            count = int(self._stream.readinto(view))
+            count = self._read_some(view) if self._hurried else int(self._stream.readinto(view))
         except Exception as error:
             self._ended, self._left = True, None
             raise errors.client_error(error, "GetObject", self._location) from error
@@ -55,16 +64,34 @@ class BotoBody:
         self._ended = count == 0 or self._left == 0
         return count
 
+    def _read_some(self, view: memoryview) -> int:
+        """Read what comes first, which may be less than fits into *view*."""
+        stream = self._stream
+        raw: Any = getattr(stream, "_raw_stream", None)
+        if not hasattr(raw, "read1"):  # an old urllib3: what has come before is not lost, but waited for
+            return int(stream.readinto(view[:LEAST_READ]))
+        data = raw.read1(min(len(view), MOST_READ))
+        view[: len(data)] = data
+        stream._amount_read += len(data)  # which it compares with the length in the end
+        if not data and len(view):
+            stream._verify_content_length()
+        return len(data)
+
     def _hurry(self) -> None:
         """Wait no longer than the caller has time."""
         left = deadlines.remaining()
+        if left == 0.0:
+            raise TimeoutError(errno.ETIMEDOUT, "the caller's time is over")
+        if self._ended:  # and its connection is no more its own
+            return
         if left is not None:
-            if not left:
-                raise TimeoutError(errno.ETIMEDOUT, "the caller's time is over")
             self._stream.set_socket_timeout(min(left, self._read_timeout))
         elif self._hurried:
             self._stream.set_socket_timeout(self._read_timeout)
         self._hurried = left is not None
+
+    def _is_hurried(self) -> bool:
+        return self._hurried or deadlines.remaining() is not None
 
     def close(self) -> None:
         self._line.close()
@@ -75,7 +102,7 @@ class BotoBody:
             self._stream = None
             return
         try:
-            if not self._ended and self._left is not None and self._left <= DRAIN_BYTES:
+            if not self._ended and self._left is not None and self._left <= DRAIN_BYTES and not self._is_hurried():
                 self._stream.read()
             self._stream.close()
         except Exception:

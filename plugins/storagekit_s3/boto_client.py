@@ -12,6 +12,9 @@ the servers beyond Amazon need, unless the user's own configuration says otherwi
 Responses are never checked against a checksum by botocore (``when_required``): some servers send that of the whole
 object along with a range of it. What is read from start to end is held against it by the core.
 
+It makes one attempt of each request. ``max_attempts``, wherever it was given, is in the client's configuration for
+those who try again (``boto_calls``). That botocore follows a bucket to another region is no attempt of its count.
+
 How its requests and answers travel is in ``boto_http``.
 """
 
@@ -111,10 +114,8 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
         "read_timeout": connection.read_timeout,
         "max_pool_connections": POOL_CONNECTIONS,
         "response_checksum_validation": "when_required",
-        "retries": {"mode": "standard"},
+        "retries": {"mode": "standard", "total_max_attempts": 1},
     }
-    if connection.max_attempts is not None or session._session.get_config_variable("max_attempts") is None:
-        settings["retries"]["total_max_attempts"] = connection.max_attempts or TOTAL_ATTEMPTS
     if custom and not os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION") and "request_checksum_calculation" not in own:
         settings["request_checksum_calculation"] = "when_required"
     own_s3 = own.get("s3")
@@ -125,6 +126,8 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
         settings["s3"] = {"addressing_style": style}
     verify: bool | str | None = connection.ca_bundle if connection.verify else False
     client = session.client("s3", endpoint_url=connection.endpoint_url, verify=verify, config=Config(**settings))
+    # For those who read it: botocore is done with it, and has taken the 1 above.
+    client.meta.config.retries = {**client.meta.config.retries, "total_max_attempts": _attempts(session, connection)}
     endpoint: Any = getattr(client, "_endpoint", None)
     if hasattr(endpoint, "http_session"):  # botocore does not promise that it is there
         endpoint.http_session = BoundedSession(endpoint.http_session)
@@ -134,6 +137,11 @@ def _create(session: Any, connection: Connection, *, custom: bool) -> Any:
     if custom:
         client.meta.events.register("before-sign.s3.DeleteObjects", _add_content_md5)
     return client
+
+
+def _attempts(session: Any, connection: Connection) -> int:
+    """How often a request is tried at most, by the option, the environment or a profile."""
+    return int(connection.max_attempts or session._session.get_config_variable("max_attempts") or TOTAL_ATTEMPTS)
 
 
 def upload_checksum(client: Any, algorithm: str | None) -> dict[str, str]:

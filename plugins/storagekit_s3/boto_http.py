@@ -1,10 +1,11 @@
 """The HTTP session of a boto3 client: what botocore leaves open around a request is closed here.
 
-Three things that botocore and urllib3 do not see to by themselves:
+Four things that botocore and urllib3 do not see to by themselves:
 
 * botocore reads every answer that is no object's bytes whole, however long it is. Here it is given up where no answer
   of S3's would go on.
 * A fork waits for handshakes (``fork_guard``), which urllib3 makes where it connects.
+* Nothing is sent for a caller who has given his call up (``boto_calls``), and what was being sent ends with it.
 * urllib3 closes what waits in a pool when the pool is collected. The frames of an exception that nobody has looked at
   can keep it for long, so ``close`` does it at once.
 """
@@ -12,10 +13,12 @@ Three things that botocore and urllib3 do not see to by themselves:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
 from storagekit.fork_guard import guarded
+from storagekit_s3.boto_calls import current
 from storagekit_s3.connections import BUFFER, MOST_DOCUMENT, MalformedReplyError
 
 __all__ = ["BoundedSession"]
@@ -27,8 +30,8 @@ class BoundedSession:
     def __init__(self, session: Any) -> None:
         self._session = session
         kinds = getattr(session, "_pool_classes_by_scheme", {})  # botocore does not promise that it is there
-        if "https" in kinds:
-            kinds["https"] = _guarding(kinds["https"])
+        for scheme, kind in list(kinds.items()):
+            kinds[scheme] = _guarding(kind)
 
     def send(self, request: Any) -> Any:
         sent = _Unseen(request)
@@ -60,14 +63,35 @@ class BoundedSession:
 
 @lru_cache
 def _guarding(pool: type[Any]) -> type[Any]:
-    """A kind of *pool* for whose handshakes a fork waits."""
+    """A kind of *pool* for whose handshakes a fork waits, and whose requests can be given up."""
 
     class Guarded(pool.ConnectionCls):  # type: ignore[misc, name-defined]
         def connect(self) -> None:
-            with guarded():
+            call = current()
+            if call is not None:
+                call.connect()
+            with guarded() if pool.scheme == "https" else nullcontext():
                 super().connect()
+            if call is not None:
+                call.hold(self.sock)
 
-    return type(pool.__name__, (pool,), {"ConnectionCls": Guarded})
+        def request(self, *arguments: Any, **more: Any) -> Any:
+            call = current()
+            if call is not None and self.sock is not None:  # else it connects first
+                call.hold(self.sock)
+            return super().request(*arguments, **more)
+
+    class GuardedPool(pool):  # type: ignore[misc]
+        ConnectionCls = Guarded
+
+        def _put_conn(self, conn: Any) -> None:
+            call = current()
+            if call is not None:
+                call.let_go()
+            super()._put_conn(conn)
+
+    GuardedPool.__name__ = pool.__name__
+    return GuardedPool
 
 
 class _BoundedBody:

@@ -36,8 +36,11 @@ __all__ = [
     "client_error",
     "doubt_of",
     "is_bad_header",
+    "is_broken",
     "is_busy",
     "is_cut",
+    "is_passing",
+    "is_unreadable",
     "is_unsent",
     "is_untrusted",
     "refusal_of",
@@ -98,6 +101,16 @@ BUSY_CODES = frozenset(
         "TooManyRequestsException",
     }
 )
+# What another attempt may get past.
+_PASSING_STATUS = BUSY_STATUS | {500, 502, 504}
+_PASSING_CODES = BUSY_CODES | {
+    "InternalError",
+    "PriorRequestNotComplete",
+    "RequestTimeout",
+    "RequestTimeoutException",
+}
+# Exceptions of a client library where a connection could not be made or broke, or was not answered with HTTP.
+_BROKEN = {"ConnectionError", "HTTPClientError", "MalformedReplyError"}
 # Another writer is at it, which is no reason to slow down.
 _CONFLICTS = {"ConditionalRequestConflict", "OperationAborted"}
 _INVALID = {
@@ -288,6 +301,21 @@ def is_busy(status: int, code: str) -> bool:
     return status in BUSY_STATUS or code in BUSY_CODES
 
 
+def is_passing(status: int, code: str) -> bool:
+    """Whether another attempt may get past a refusal."""
+    return status in _PASSING_STATUS or code in _PASSING_CODES
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether another attempt may get past a client library's exception, which is about the way to the store."""
+    return bool(_names(error) & _BROKEN) and not is_bad_header(error) and not is_untrusted(error)
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Whether a client library's exception is about an answer of success that is no store's."""
+    return "botocore.parsers" in _modules(error)
+
+
 def check_deleted(status: int, location: Location) -> None:
     """Raise where a delete was answered with another success than its own.
 
@@ -342,7 +370,7 @@ def _client_error(error: BaseException, operation: str, location: Location) -> O
             return _local_error(cause, operation, location)
     if names & _CUT or any(type(cause).__name__ in _CUT for cause in chain):
         return errors.os_error(errno.ECONNRESET, location, "The connection to the store was cut")
-    if "botocore.parsers" in _modules(error):  # a field that is no number; it is not the caller's
+    if is_unreadable(error):  # a field that is no number; it is not the caller's
         text = f"{operation} was answered with something that is no store's answer: {type(error).__name__}"
         return errors.os_error(errno.EIO, location, text)
     if names & _INVALID_SETUP:

@@ -54,13 +54,6 @@ SKEW = 300.0
 # An error says what is wrong in a KiB or two.
 MOST_ERROR = 1024 * 1024
 
-_AGAIN_STATUS = errors.BUSY_STATUS | {500, 502, 504}
-_AGAIN_CODES = errors.BUSY_CODES | {
-    "InternalError",
-    "PriorRequestNotComplete",
-    "RequestTimeout",
-    "RequestTimeoutException",
-}
 # What may be a region's name, Amazon's or another's; it becomes part of a header.
 _REGION = re.compile(r"[A-Za-z0-9._-]+")
 _ELSEWHERE_CODES = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
@@ -316,7 +309,7 @@ class Exchange:
         if self._mends_region(way, reply, code, document) or self._mends_clock(reply, code):
             return None
         self._caller.retrying.answered(busy=errors.is_busy(status, code))
-        if (status in _AGAIN_STATUS or code in _AGAIN_CODES) and self._attempt < way.route.attempts:
+        if errors.is_passing(status, code) and self._attempt < way.route.attempts:
             return self._again(f"{status} {code}", None)
         message = document.fields.get("Message", "")
         request_id = document.fields.get("RequestId") or request_id_of(reply.headers)
