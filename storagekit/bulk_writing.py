@@ -24,6 +24,7 @@ from storagekit.bulk import check_arguments
 from storagekit.deadlines import within, without
 from storagekit.errors import os_error
 from storagekit.files import Streams
+from storagekit.hiding import password_refusal
 from storagekit.sending import PartSender
 from storagekit.transfers import Job, Transfers
 
@@ -86,6 +87,9 @@ class _Call:
             self._check_process()
             url, data = _checked(pair)
             os.fspath(url)  # TypeError for what is no path: a descriptor is none, either
+            if (refusal := password_refusal(url)) is not None:
+                del pair, url, data  # this frame is seen with the error
+                raise refusal
             resource = self._locate(url)
             body = _bytes_of(url, data)
             while self._outstanding >= self._most:
