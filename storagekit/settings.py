@@ -1,7 +1,7 @@
 """Settings: what a ``Storage`` may use, from arguments or from the environment, and options per URL.
 
 One frozen object, so that a ``Storage`` can be made again from it in another process. The
-environment is read once, when the default ``Storage`` is made.
+environment is read once, when the default ``Storage`` is made; what is wrong in it is said at its first use.
 """
 
 from __future__ import annotations
