@@ -42,6 +42,7 @@ from storagekit.backend import Resource
 from storagekit.driver import RangeBody, RangeReader
 from storagekit.errors import invalid, os_error
 from storagekit.files import Streams
+from storagekit.hiding import password_refusal
 from storagekit.reading import ReadStream
 from storagekit.verifying import verifier
 
@@ -165,10 +166,12 @@ class _Call(Generic[P]):
         os.fspath(cast(Any, url))  # TypeError for what is no path: a descriptor is none, either
         item = _Item(url)
         self._outstanding.add(item)
-        try:
-            item.resource = self._locate(url)
-        except OSError as error:
-            item.outcome = error
+        item.outcome = password_refusal(url)  # not raised here, where it is a local
+        if item.outcome is None:
+            try:
+                item.resource = self._locate(url)
+            except OSError as error:
+                item.outcome = error
         self._crew.give(item)
 
     def arrive(self) -> bool:

@@ -5,10 +5,14 @@ many are on their way as were asked for, so an iterator may yield millions of pa
 fits in a first part is one ``put`` of the very buffer that was given; a longer one goes out in parts as from ``open``.
 
 Nothing is left running at the end: who returns, with an error or without, has waited for what was on its way.
+
+*Fork.* The iterator is the caller's own code, and may fork. What is on its way is the parent's, which goes on; a child
+that comes back into the call has none of its threads, and is refused.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
@@ -18,7 +22,9 @@ from storagekit import lookup
 from storagekit.backend import Resource
 from storagekit.bulk import check_arguments
 from storagekit.deadlines import within, without
+from storagekit.errors import os_error
 from storagekit.files import Streams
+from storagekit.hiding import password_refusal
 from storagekit.sending import PartSender
 from storagekit.transfers import Job, Transfers
 
@@ -72,13 +78,18 @@ class _Call:
         self._over = False
         self._done: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self._threads = Transfers(in_flight)
+        self._pid = os.getpid()
 
     def run(self) -> list[tuple[Any, OSError]]:
         """Write everything; the failures."""
         failures: list[tuple[Any, OSError]] = []
         for pair in self._pairs:
+            self._check_process()
             url, data = _checked(pair)
             os.fspath(url)  # TypeError for what is no path: a descriptor is none, either
+            if (refusal := password_refusal(url)) is not None:
+                del pair, url, data  # this frame is seen with the error
+                raise refusal
             resource = self._locate(url)
             body = _bytes_of(url, data)
             while self._outstanding >= self._most:
@@ -103,6 +114,7 @@ class _Call:
 
     def _settle(self, failures: list[tuple[Any, OSError]]) -> None:
         """Wait for one to be over."""
+        self._check_process()
         url, error = self._done.get()
         self._outstanding -= 1
         if error is None:
@@ -111,9 +123,16 @@ class _Call:
             raise error
         failures.append((url, error))
 
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            text = f"this write_many was inherited through fork: it belongs to process {self._pid}"
+            raise os_error(errno.EBADF, "write_many", text)
+
     def end(self) -> None:
         """What has not begun does not begin; what is on its way is waited for."""
         self._over = True
+        if os.getpid() != self._pid:
+            return  # its threads are the parent's, and so may its locks be
         self._threads.close()
 
 

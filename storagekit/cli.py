@@ -2,15 +2,20 @@
 
 It examines a place (``doctor``) and shows what was found, as a table for people or as one JSON document. The exit
 status is 0 where everything that the library relies on works, 1 where something is wrong or nobody answers, 2
-for a command that makes no sense, 130 when it was interrupted; what was written is removed in each case.
+for a command that makes no sense, or whose answer cannot be written, 130 when it was interrupted; what was written into
+the store is removed in each case.
 
-*Secrets.* No credential is shown, whatever happens: a wrong option is named without its value, and the values of
-options that are secrets are blotted out of everything that is printed, should an error of a store repeat them.
+*Secrets.* No credential is shown, whatever happens: a wrong word of the command is not repeated, a wrong option is
+named without its value, and the values of options that are secrets are blotted out of everything that is printed,
+should an error of a store repeat them.
+
+*Output.* A character that the output's encoding does not have is shown as its escape; the JSON is ASCII.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -20,6 +25,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import NoReturn
 
 from storagekit.doctor import Report, examine, explain
 from storagekit.errors import InvalidArgumentError
@@ -57,10 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger().removeHandler(quiet)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that does not repeat what it refuses, which may be a secret in the wrong place."""
+
+    def error(self, message: str) -> NoReturn:
+        # argparse puts the words of the command in quotes, at the end of what it has to say.
+        said = re.split("['\"]", message, maxsplit=1)
+        super().error(said[0] if len(said) == 1 else f"{said[0].rstrip()} …")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="storagekit", description="Files in s3:// and every other store.", allow_abbrev=False
-    )
+    parser = _Parser(prog="storagekit", description="Files in s3:// and every other store.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"storagekit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     doctor = commands.add_parser(
@@ -70,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Try what a store does, below the URL in a directory with a random name that is removed again, "
         "and say what works, what was seen and what the library does because of it.",
         epilog="Exit status: 0 if everything that the library relies on works, 1 if something is wrong or nobody "
-        "answers, 2 for a wrong command.",
+        "answers, 2 for a wrong command, or where standard output cannot be written.",
     )
     doctor.add_argument("url", metavar="URL", help="as in s3://bucket/prefix")
     doctor.add_argument(
@@ -109,25 +122,35 @@ def _doctor(parser: argparse.ArgumentParser, url: str, given: Mapping[str, str],
             options = {name: value if name in secrets else _typed(value) for name, value in given.items()}
             report = examine(storage, url, options)
     except InvalidArgumentError as error:
-        _complain(blot(f"{error.strerror}"), as_json)
-        return 2
+        return _complain(blot(f"{error.strerror}"), 2, as_json)
     except OSError as error:
-        _complain(blot(explain(error)), as_json)
-        return 1
+        return _complain(blot(explain(error)), 1, as_json)
     except KeyboardInterrupt:
-        _complain("interrupted; what was written has been removed, as far as that was possible", as_json)
-        return 130
-    try:
-        print(blot(_document(report) if as_json else _page(report)), flush=True)
-    except BrokenPipeError:  # as with ``| head``: who reads it has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0 if report.ok else 1
+        return _complain("interrupted; what was written has been removed, as far as that was possible", 130, as_json)
+    return _show(blot(_document(report) if as_json else _page(report)), 0 if report.ok else 1)
 
 
-def _complain(text: str, as_json: bool) -> None:
+def _complain(text: str, status: int, as_json: bool) -> int:
     print(f"storagekit doctor: {text}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"ok": False, "failure": text}, indent=2))
+    return _show(json.dumps({"ok": False, "failure": text}, indent=2), status) if as_json else status
+
+
+def _show(text: str, status: int) -> int:
+    """Print the answer; returns *status*, or 2 where it cannot be printed."""
+    if sys.stdout is None:  # it was closed before the program began
+        return status
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        return status
+    except OSError as error:
+        # What is still in the buffer would fail once more when the interpreter ends.
+        with contextlib.suppress(OSError, ValueError):  # where it is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # as with ``| head``: who reads it has enough
+            return status
+        print(f"storagekit doctor: the answer could not be written: {explain(error)}", file=sys.stderr)
+        return 2
 
 
 def _typed(text: str) -> object:
@@ -173,7 +196,6 @@ def _document(report: Report) -> str:
             "left_behind": report.left,
         },
         indent=2,
-        ensure_ascii=False,
     )
 
 

@@ -22,11 +22,26 @@ import errno
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from storagekit.errors import invalid, os_error
 
-__all__ = ["Deadline", "carried", "check_timeout", "expired", "remaining", "stepwise", "within", "without"]
+__all__ = [
+    "LONGEST",
+    "Deadline",
+    "carried",
+    "check_timeout",
+    "expired",
+    "is_time",
+    "remaining",
+    "stepwise",
+    "within",
+    "without",
+]
+
+# Systems wait for a socket by milliseconds in an int of C: of more Python makes a negative number or, worse, a small
+# one, without a word. It is 24 days; who means longer means no limit.
+LONGEST = (2**31 - 1) // 1000
 
 T = TypeVar("T")
 
@@ -130,6 +145,12 @@ def check_timeout(value: object, filename: object) -> float | None:
     """The option or setting ``timeout`` as seconds; None where the call may take its time."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise invalid(filename, f"timeout must be a number of seconds above 0, not {value!r}")
+    if not is_time(value):
+        text = f"timeout must be a number of seconds above 0, and up to {LONGEST}; None is no limit"
+        raise invalid(filename, text)
     return float(value)
+
+
+def is_time(value: object) -> TypeGuard[float]:
+    """True for a number of seconds that can be waited for."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST

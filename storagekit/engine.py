@@ -33,7 +33,7 @@ from storagekit.deadlines import check_timeout
 from storagekit.driver import Options
 from storagekit.errors import invalid
 from storagekit.files import Streams
-from storagekit.hiding import HiddenOptions, hidden, refuse_password
+from storagekit.hiding import HiddenOptions, hidden, password_refusal, refuse_password, unsigned
 from storagekit.location import scheme_of
 from storagekit.registry import Registry
 from storagekit.room import Room
@@ -197,6 +197,8 @@ class Engine:
             return
         scheme, colon, rest = str(path).partition(":/")
         if colon and len(scheme) > 1 and "/" not in scheme and rest and self._registry.knows(scheme.lower()):
+            if (refusal := password_refusal(path, self._registry.knows)) is not None:
+                raise refusal  # which does not repeat it
             raise invalid(path, f"pathlib collapses the slashes of a URL; pass the string '{scheme}://{rest}' instead")
 
 
@@ -210,7 +212,7 @@ def _url_text(path: object) -> str | None:
         path = os.fspath(path)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    return path if isinstance(path, str) and "://" in path else None
+    return unsigned(path) if isinstance(path, str) and "://" in path else None
 
 
 _caches: weakref.WeakSet[BlockCache] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""Forking: the buffers of handles, in a forked child.
+"""Forking: the locks of handles, in a forked child.
 
 The buffers of ``io`` lock themselves while a thread is in one of their methods, and a read or a write may be there for
 as long as a store needs for an answer. A child that is forked meanwhile inherits the lock as it is, with no thread left
@@ -16,10 +16,10 @@ __all__ = ["Inherited", "inherits", "renew"]
 
 
 class Inherited(Protocol):
-    """A handle whose buffer has a lock."""
+    """What has a lock, as the buffer of a handle has."""
 
     def renew(self) -> None:
-        """In a forked child: make the buffer anew. Raises ``ValueError`` where the handle is closed or detached."""
+        """In a forked child: make the lock anew. Raises ``ValueError`` where the handle is closed or detached."""
 
 
 _handles: weakref.WeakSet[Inherited] = weakref.WeakSet()

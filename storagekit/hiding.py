@@ -9,11 +9,15 @@ It begins at the public functions (``hides_options``), because the mapping that 
 frame. The caller's own frame is the caller's.
 
 A URL with a password in it is refused here too, before anything has a copy of it: URLs stand in every error and log.
+A presigned one goes on as a text that shows without what signs it; no driver of ours takes it, another's may.
 """
 
 from __future__ import annotations
 
 import functools
+import os
+import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, SupportsIndex, TypeVar, cast
 
@@ -23,11 +27,14 @@ from storagekit.location import scheme_of
 __all__ = [
     "HiddenBytes",
     "HiddenOptions",
+    "Presigned",
     "Secret",
     "hidden",
     "hides_given",
     "hides_options",
+    "password_refusal",
     "refuse_password",
+    "unsigned",
     "veiled",
     "without_query",
 ]
@@ -108,9 +115,15 @@ def hides_given(function: F) -> F:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if (scheme := _scheme_of_password(args) or _scheme_of_password(kwargs.values())) is not None:
-            args, kwargs = (), {}  # this frame is seen as well
-            raise _refusal(scheme)
+        if any(map(_suspect, args)) or any(map(_suspect, kwargs.values())):
+            # What knows the schemes, where this is a method of what has drivers.
+            knows = getattr(getattr(args[0], "_registry", None), "knows", None) if args else None
+            for argument in (*args, *kwargs.values()):
+                if (refusal := password_refusal(argument, knows)) is not None:
+                    argument, args, kwargs = None, (), {}  # this frame is seen as well
+                    raise refusal
+            args, kwargs = tuple(map(unsigned, args)), {name: unsigned(value) for name, value in kwargs.items()}
+            argument = None
         if kwargs.get("options") is not None:
             if not isinstance(kwargs["options"], Mapping):
                 kind, kwargs = type(kwargs["options"]).__name__, {}
@@ -124,37 +137,88 @@ def hides_given(function: F) -> F:
 # ---------------------------------------------------------------- URLs
 
 
-def _scheme_of_password(arguments: Any) -> str | None:
-    """The scheme of the first URL among *arguments* that has a password; None where none has one."""
-    for argument in arguments:
-        if isinstance(argument, str) and "@" in argument and (scheme := _password_scheme(argument)):
-            return scheme
-    return None
+_WEB = ("http", "https")
+
+# A URL, and what ``pathlib`` makes of one.
+_COLLAPSED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
-def _password_scheme(url: str) -> str | None:
-    scheme = scheme_of(url)
-    if scheme is None:
+def _text_of(argument: object) -> str | None:
+    """An argument as text, where it is a path of any type."""
+    if isinstance(argument, str):
+        return argument
+    if not isinstance(argument, bytes) and not hasattr(type(argument), "__fspath__"):
         return None
-    name, at, _ = url[len(scheme) + 3 :].partition("/")[0].rpartition("@")
-    return scheme if at and ":" in name else None
+    try:
+        return os.fsdecode(cast(Any, argument))
+    except Exception:  # it is no path, and whoever uses it as one will say so
+        return None
 
 
-def refuse_password(url: str) -> None:
-    """Raise where *url* has a password before its first slash, as in ``scheme://name:password@host/``."""
-    if (scheme := _password_scheme(url)) is not None:
-        url = ""
-        raise _refusal(scheme)
+def _suspect(argument: object) -> bool:
+    """True for what may be a URL with something to hide. Asked of every argument of every call, so it is quick."""
+    text = argument if isinstance(argument, str) else _text_of(argument)
+    return text is not None and ("@" in text or "?" in text)
 
 
-def _refusal(scheme: str) -> OSError:
+def password_refusal(argument: object, knows: Callable[[str], bool] | None = None) -> OSError | None:
+    """The error for a URL with a password before its first slash, as in ``scheme://name:password@host/``.
+
+    *argument* may be a path of any type, and anything else. Where *knows* tells which schemes have a driver, a
+    ``pathlib`` path that was such a URL is meant too; without a driver it is a local path like others.
+    """
+    text = _text_of(argument)
+    if text is None or "@" not in text:
+        return None
+    scheme = scheme_of(text)
+    if scheme is not None:
+        start = len(scheme) + 3
+    else:
+        pathlib = sys.modules.get("pathlib")  # which is slow to load, and loaded where there is a path of it
+        match = _COLLAPSED.match(text)
+        if match is None or knows is None or pathlib is None or not isinstance(argument, pathlib.PurePath):
+            return None
+        scheme, start = match.group(1).lower(), match.end()
+    name, at, _ = text[start:].partition("/")[0].rpartition("@")
+    if not at or ":" not in name or (knows is not None and "://" not in text and not knows(scheme)):
+        return None
     return invalid(
         f"{scheme}://…",
         "a URL holds no credentials: give them as options, or where the store's own tools look for them",
     )
 
 
+def refuse_password(url: object) -> None:
+    """Raise the error for a URL with a password, where *url* is one."""
+    if (refusal := password_refusal(url)) is not None:
+        url = ""
+        raise refusal
+
+
+class Presigned(str):
+    """A web address that shows without what signs it.
+
+    >>> from storagekit.hiding import Presigned
+    >>> Presigned("https://host/key?X-Amz-Signature=abc")
+    'https://host/key?…'
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(without_query(str(self)))
+
+
+def unsigned(value: Any) -> Any:
+    """*value* so that it shows no signature, where it is a web address with one."""
+    if isinstance(value, str):
+        return Presigned(value) if "?" in value and scheme_of(value) in _WEB else value
+    if isinstance(value, bytes) and b"?" in value and scheme_of(os.fsdecode(value)) in _WEB:
+        return HiddenBytes(value)
+    return value
+
+
 def without_query(url: str) -> str:
     """A web address as it may be shown: without what signs it, where it is a presigned URL."""
     address, mark, _ = url.partition("?")
-    return f"{address}?…" if mark and scheme_of(url) in ("http", "https") else url
+    return f"{address}?…" if mark and scheme_of(url) in _WEB else url

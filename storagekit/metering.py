@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from storagekit.driver import Body, ObjectWriter, RangeBody, RangeReader, Stat, body_size
+from storagekit.forking import inherits
 from storagekit.hookspecs import hookimpl
 from storagekit.location import Location
 
@@ -83,6 +84,11 @@ class Metering:
         self._report = report
         self._lock = threading.Lock()
         self._totals: dict[tuple[str, str], Total] = {}
+        inherits(self)
+
+    def renew(self) -> None:
+        """See ``forking``: a thread of the parent may have been counting."""
+        self._lock = threading.Lock()
 
     def totals(self) -> Mapping[tuple[str, str], Total]:
         """The sums so far, by scheme and operation."""

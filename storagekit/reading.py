@@ -9,6 +9,10 @@ all the blocks that the buffer touches. While they are sequential the buffer is 
 per line. A read that is longer than the buffer is somebody's real demand and is served in one go, without passing
 through it.
 
+Each byte is given once, to whichever thread comes first, as by the builtin's raw stream, which leaves that to the
+system: so a lock is held over the position, what is read there and what verifies it. Reads that bring their own
+offset take no lock.
+
 A handle is for one version of one object. It pickles as a recipe: open the same URL again, check that it is still
 that version, go to the same offset.
 """
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +71,8 @@ class ReadStream(io.RawIOBase):
         """What was opened."""
         self._size = size
         self._position = 0
+        # Reentrant, because a signal's handler may read from the very stream that it interrupts.
+        self._lock = threading.RLock()
         self._buffered = buffered
         self._timeout = timeout
         self._verifier = verifier(reader.checksum, size)
@@ -75,6 +82,7 @@ class ReadStream(io.RawIOBase):
         cache.attach(source)
         reader.head = b""  # the cache has it now, and counts it
         self._access = Access(source, cache, access)
+        inherits(self)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"at {self._position} of {self._size}"
@@ -106,37 +114,56 @@ class ReadStream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._check_open()
-        self._position = sought(self.name, offset, whence, position=self._position, size=self._size)
-        return self._position
+        with self._lock:
+            self._position = sought(self.name, offset, whence, position=self._position, size=self._size)
+            return self._position
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         self._check_open()
         view = memoryview(buffer).cast("B")
-        start = self._position
-        stop = min(start + len(view), self._size)
-        if self._buffered and len(view) <= READ_BUFFER and not self._access.scans(start):
-            stop = min(stop, (start // BLOCK_SIZE + 1) * BLOCK_SIZE)
-        if stop <= start:
-            return 0
-        with within(self._timeout):
-            self._access.read_into(start, stop, view)
-        if self._verifier is not None:
-            self._verify(self._verifier, start, view[: stop - start])
-        self._position = stop
+        start = stop = -1
+        try:
+            with self._lock:
+                start = self._position
+                stop = min(start + len(view), self._size)
+                if self._buffered and len(view) <= READ_BUFFER and not self._access.scans(start):
+                    stop = min(stop, (start // BLOCK_SIZE + 1) * BLOCK_SIZE)
+                if stop <= start:
+                    return 0
+                with within(self._timeout):
+                    self._access.read_into(start, stop, view)
+                if self._verifier is not None:
+                    self._verify(self._verifier, start, view[: stop - start])
+                self._position = stop
+        except BaseException:
+            self._step_back(start, stop)
+            raise
         return stop - start
 
     def readall(self) -> bytes:
         self._check_open()
-        start = self._position
-        if start >= self._size:
-            return b""
-        # The C buffer makes bytes of that size without filling them with zeros first, and has them filled in place.
-        with within(self._timeout):
-            whole = io.BufferedReader(_Rest(self._access, start, self._size), 1).read(self._size - start)
-        if self._verifier is not None:
-            self._verify(self._verifier, start, whole)
-        self._position = self._size
+        start = -1
+        try:
+            with self._lock:
+                start = self._position
+                if start >= self._size:
+                    return b""
+                # The C buffer makes bytes of that size without filling them with zeros first; they are filled in place.
+                with within(self._timeout):
+                    whole = io.BufferedReader(_Rest(self._access, start, self._size), 1).read(self._size - start)
+                if self._verifier is not None:
+                    self._verify(self._verifier, start, whole)
+                self._position = self._size
+        except BaseException:
+            self._step_back(start, self._size)
+            raise
         return whole
+
+    def _step_back(self, start: int, stop: int) -> None:
+        """Nobody got what was read: an interrupt may come when the position has moved, while the lock is released.
+        Then the buffer above, which counts for itself, would be at another place than this."""
+        if self._position == stop > start >= 0:
+            self._position = start
 
     def _verify(self, verifier: Verifier, start: int, data: memoryview | bytes) -> None:
         """Hold what was read against the checksum of the whole; what is wrong is not kept for the next reader."""
@@ -147,6 +174,12 @@ class ReadStream(io.RawIOBase):
             raise
 
     # -- beyond io ----------------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """See ``forking``."""
+        self._lock = threading.RLock()
+        if self._verifier is not None:
+            self._verifier = self._verifier.anew()
 
     def pread(self, offset: int, size: int, /) -> bytes:
         """See ``BufferedReader.pread``."""
@@ -230,8 +263,9 @@ class BufferedReader(io.BufferedReader):
 
     def renew(self) -> None:
         """See ``forking``."""
-        raw, position = self.raw, self.tell()  # which takes no lock
-        raw.seek(position)
+        raw = self.raw
+        raw.renew()  # first: its turn may come later, and here its lock is needed
+        raw.seek(self.tell())  # which takes no lock of the buffer's
         super().__init__(raw, self._buffer_size)
 
     @property

@@ -1,7 +1,7 @@
 """Settings: what a ``Storage`` may use, from arguments or from the environment, and options per URL.
 
 One frozen object, so that a ``Storage`` can be made again from it in another process. The
-environment is read once, when the default ``Storage`` is made.
+environment is read once, when the default ``Storage`` is made; what is wrong in it is said at its first use.
 """
 
 from __future__ import annotations
@@ -114,6 +114,8 @@ class Settings:
         ``STORAGEKIT_TIMEOUT`` is a number of seconds;
         ``STORAGEKIT_DRIVERS`` chooses distributions, as in ``s3=mypackage,gs=other``.
         """
+        # What else the environment holds, secrets too, is no local of this frame when it raises.
+        environ = {name: text for name, text in environ.items() if name.startswith("STORAGEKIT_")}
         chosen: dict[str, object] = {}
         for name in (f.name for f in fields(cls) if f.name not in ("drivers", "options", "wrappers")):
             variable = f"STORAGEKIT_{name.upper()}"

@@ -18,10 +18,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, AnyStr, Literal, TypeVar, cast, overload
 
 from storagekit import bulk, bulk_writing, changes, directories, files, globbing, lookup, walking
+from storagekit.backend import Resource
 from storagekit.directories import Scan
 from storagekit.driver import Options, Traits, Upload
 from storagekit.engine import AnyPath, BytesPath, StrPath
-from storagekit.errors import invalid
+from storagekit.errors import InvalidArgumentError, invalid
 from storagekit.hiding import hides_options
 from storagekit.location import join_path, scheme_of
 from storagekit.opening import Opener
@@ -748,10 +749,27 @@ def _walk_in_bytes(
 
 
 class _Default(Storage):
-    """The Storage of the module functions; it pickles as "the default one" of whatever process it is in."""
+    """The Storage of the module functions; it pickles as "the default one" of whatever process it is in.
+
+    Its settings are those of the environment. Where a variable is wrong, that is said when a URL is used, and not by
+    the import, which programs make that never use one, and ``storagekit.cli`` before it can say anything.
+    """
+
+    def __init__(self) -> None:
+        self._wrong: InvalidArgumentError | None = None
+        try:
+            settings = Settings.from_environment()
+        except InvalidArgumentError as error:
+            self._wrong, settings = error.with_traceback(None), Settings()
+        super().__init__(settings)
+
+    def _resource(self, path: AnyPath | int, options: Options | None, *, lazy: bool = False) -> Resource | None:
+        if self._wrong is not None and isinstance(path, str | bytes | os.PathLike) and scheme_of(os.fsdecode(path)):
+            raise invalid(self._wrong.filename, str(self._wrong.strerror))
+        return super()._resource(path, options, lazy=lazy)
 
     def __reduce__(self) -> str:
         return "default"
 
 
-default = _Default(Settings.from_environment())
+default = _Default()

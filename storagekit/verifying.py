@@ -31,32 +31,38 @@ def verifier(checksum: Checksum | None, size: int) -> Verifier | None:
 
 
 class Verifier:
-    """One handle's way through an object. Used by one thread at a time; another one ends the verifying."""
+    """One handle's way through an object. Used by one thread at a time, which the handle's lock sees to."""
 
-    def __init__(self, checksum: Checksum, digest: Digest, size: int) -> None:
+    def __init__(self, checksum: Checksum, digest: Digest | None, size: int) -> None:
+        """Without a *digest* it begins with the next read of the first byte."""
         self._checksum = checksum
-        self._digest: Digest | None = digest
+        self._digest = digest
         self._size = size
         self._position = 0
+
+    def anew(self) -> Verifier:
+        """One for a forked child. A thread of the parent may have been in the digest, and hashes have a lock of their
+        own: nobody is left in the child who would release it, so the digest is not touched there again."""
+        return Verifier(self._checksum, None, self._size)
 
     def take(self, start: int, data: memoryview | bytes, url: str) -> None:
         """The handle has read *data* at *start*; ``OSError`` (EIO) about *url* where they complete what is not the
         object."""
-        if start == 0 and self._position:
-            self._digest, self._position = self._checksum.begin(), 0
-        digest = self._digest
-        if digest is None:
-            return
-        if start != self._position:
-            self._digest = None  # it reads here and there
-            return
+        # Nobody has it while it takes the bytes in: an interrupt there ends the verifying, for then it is not known
+        # whether they are in or not.
+        digest, self._digest = self._digest, None
+        if start == 0 and (digest is None or self._position):
+            digest, self._position = self._checksum.begin(), 0
+        if digest is None or start != self._position:
+            return  # it reads here and there
         digest.update(data)
         self._position += len(data)
-        if self._position == self._size:
-            found = digest.value()
-            self._digest = None
-            if found != self._checksum.value:
-                raise wrong(self._checksum, found, url)
+        if self._position < self._size:
+            self._digest = digest
+            return
+        found = digest.value()
+        if found != self._checksum.value:
+            raise wrong(self._checksum, found, url)
 
 
 def wrong(checksum: Checksum, found: bytes, url: str) -> OSError:

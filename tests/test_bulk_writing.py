@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -143,3 +146,34 @@ def test_what_is_no_pairs_is_refused_in_words(store: Store, storage: storagekit.
     with pytest.raises(TypeError, match="mapping of URLs to their bytes"):
         storage.write_many(wrong)
     assert store.bodies == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("more", [0, 100])
+def test_a_forked_child_that_goes_on_is_refused(store: Store, storage: storagekit.Storage, more: int) -> None:
+    """*more*: with and without another pair to be drawn."""
+    child = 0
+
+    def pairs() -> Iterator[tuple[str, bytes]]:
+        nonlocal child
+        for number in range(20):
+            yield f"toy://box/slow-{number}", b"x"
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)  # which ends one that waits for ever
+        for number in range(more):
+            yield f"toy://box/more-{number}", b"x"
+
+    try:
+        failures = storage.write_many(pairs(), in_flight=8)
+    except BaseException as error:
+        if child == 0:
+            told = isinstance(error, OSError) and error.errno == errno.EBADF and f"process {os.getppid()}" in str(error)
+            os._exit(0 if told else 1)
+        raise
+    finally:
+        if child == 0:
+            os._exit(2)
+    assert failures == []
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(store.bodies) == 20 + more

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -70,6 +71,11 @@ def test_as_a_program() -> None:
         ["doctor", "s3://bucket", "--option", f"verify={SECRET}"],
         ["doctor", "s3://bucket", "--option", f"aws_secret_access_key={SECRET}"],
         ["doctor", f"s3://key:{SECRET}@bucket"],
+        [f"s3://key:{SECRET}@bucket"],
+        [f"s3://it's:{SECRET}@bucket"],
+        ["--option", f"aws_secret_access_key={SECRET}", "doctor", "s3://bucket"],
+        ["doctor", f"--json={SECRET}", "s3://bucket"],
+        ["doctor", "s3://bucket", "--option", "aws_secret_access_key", SECRET],
         ["doctor", "s3://"],
         ["doctor", "s3://a bucket"],
     ],
@@ -168,3 +174,57 @@ def test_errors_in_one_line() -> None:
     error.store_code, error.status = "AccessDenied", 403  # type: ignore[attr-defined]
     assert doctor.explain(error) == "Permission denied (AccessDenied) (status 403)"
     assert doctor.explain(RuntimeError("what")) == "RuntimeError: what"
+
+
+# ---------------------------------------------------------------- where it is printed
+
+
+def as_a_program(arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What the shell runs as ``storagekit``, with what follows in its own words."""
+    command = f"{shlex.quote(sys.executable)} -W error -m storagekit {arguments}"
+    own = {name: text for name, text in os.environ.items() if not name.startswith(("STORAGEKIT_", "PYTHONIO"))}
+    return subprocess.run(
+        ["sh", "-c", command], env={**own, **environment}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_characters_that_the_output_does_not_have_are_escaped() -> None:
+    done = as_a_program("doctor memory://\u00e9", PYTHONIOENCODING="ascii:strict")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "memory://\\xe9/" in done.stdout
+    done = as_a_program("doctor memory://\u00e9 --json", PYTHONIOENCODING="ascii:strict")
+    assert json.loads(done.stdout)["url"] == "memory://\u00e9/"
+    assert done.stdout.isascii()
+
+
+def test_a_url_that_is_no_text_at_all(tmp_path: Path) -> None:
+    url = os.fsencode(f"file://{tmp_path}/") + b"\xff"
+    for extra in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "storagekit", "doctor", url, *extra], capture_output=True, timeout=120, check=False
+        )
+        assert b"Traceback" not in done.stderr
+        assert b"\\udcff" in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", ["memory://box", "memory://box --json", "memory:// --json"])
+def test_an_answer_that_cannot_be_written_is_status_2(arguments: str) -> None:
+    done = as_a_program(f"doctor {arguments} >/dev/full")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("storagekit doctor: the answer could not be written: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_who_listens() -> None:
+    done = as_a_program("doctor memory://box >&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("variable", ["STORAGEKIT_THREADS", "STORAGEKIT_TIMEOUT", "STORAGEKIT_DRIVERS"])
+def test_a_wrong_variable_is_said_in_one_line(variable: str) -> None:
+    done = as_a_program("doctor memory://box", **{variable: "x"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("storagekit doctor: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert as_a_program("--version", **{variable: "x"}).returncode == 0

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import errno
+import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from storagekit import deadlines
-from storagekit.deadlines import Deadline, carried, check_timeout, expired, remaining, stepwise, within, without
+from storagekit.deadlines import (
+    LONGEST,
+    Deadline,
+    carried,
+    check_timeout,
+    expired,
+    remaining,
+    stepwise,
+    within,
+    without,
+)
 from storagekit.errors import InvalidArgumentError
 
 
@@ -100,7 +111,7 @@ def test_steps_before_one_deadline() -> None:
     assert list(stepwise(items(), past)) == [0.0]
 
 
-@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), "5", True, b"", [1]])
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), "5", True, b"", [1], LONGEST + 1, 1e10, 10**400])
 def test_what_is_no_time(value: object) -> None:
     with pytest.raises(InvalidArgumentError, match="timeout must be a number of seconds above 0"):
         check_timeout(value, "s3://box")
@@ -109,4 +120,13 @@ def test_what_is_no_time(value: object) -> None:
 def test_what_is_a_time() -> None:
     assert check_timeout(None, "s3://box") is None
     assert check_timeout(5, "s3://box") == 5.0
+    assert check_timeout(LONGEST, "s3://box") == LONGEST
     assert repr(deadlines.Deadline(5)) == "<Deadline of 5 s>"
+
+
+def test_the_longest_time_is_one_that_a_socket_waits_for() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(LONGEST)
+        threading.Timer(0.1, theirs.send, (b"x",)).start()
+        assert ours.recv(1) == b"x"

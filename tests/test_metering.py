@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 import storagekit
@@ -75,3 +78,21 @@ def test_parts_and_commits() -> None:
     totals = meter.totals()
     sent = totals.get(("memory", "write_part"), Total()).written + totals.get(("memory", "put"), Total()).written
     assert sent == len(data)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_that_is_forked_while_a_thread_counts() -> None:
+    meter = Metering()
+    with storagekit.Storage(wrappers=[meter]) as storage:
+        storage.touch("memory://box/key")
+        with meter._lock:  # as a thread that is adding holds it
+            child = os.fork()
+            if child == 0:
+                signal.alarm(30)  # which ends one that waits for ever
+                try:
+                    before = meter.totals()["memory", "stat"].count
+                    storage.stat("memory://box/key")
+                    os._exit(0 if meter.totals()["memory", "stat"].count == before + 1 else 1)
+                finally:
+                    os._exit(2)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

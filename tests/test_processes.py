@@ -19,13 +19,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from storagekit.checksums import Checksum, Digest
+from storagekit.hookspecs import hookimpl
 from storagekit.storage import Storage
 from storagekit_conformance.fault_proxy import fault_proxy
 from storagekit_conformance.faults import Before, Faults
@@ -211,6 +215,63 @@ def test_a_handle_that_a_thread_of_the_parent_is_writing_to(place: Place, mode: 
     thread.join(CHILD_SECONDS)
     file.close()
     assert place.storage.getsize(f"{place.base}/new") == (1_000_000 if mode == "w+b" else 40_000_000)
+
+
+class Slow(Checksum):
+    """A checksum whose computing has a lock, as that of a hash has, which the parent's threads hold for long."""
+
+    computing = threading.Event()
+    release = threading.Event()
+    parent = os.getpid()
+
+    def begin(self) -> Digest:
+        digest, lock = super().begin(), threading.Lock()
+        assert digest is not None
+        update = digest.update
+
+        def slow(data: memoryview | bytes, /) -> None:
+            with lock:
+                if os.getpid() == self.parent:
+                    self.computing.set()
+                    self.release.wait(6 * CHILD_SECONDS)
+                update(data)
+
+        return SimpleNamespace(update=slow, value=digest.value)
+
+
+class Slowly:
+    """Hooks around a driver: what is read is verified with ``Slow``."""
+
+    @hookimpl(wrapper=True)
+    def open_read(self) -> Generator[None, Any, Any]:
+        reader = yield
+        reader.checksum = Slow("crc32", zlib.crc32(DATA).to_bytes(4, "big"))
+        return reader
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_a_handle_whose_bytes_a_thread_of_the_parent_is_verifying(buffering: int) -> None:
+    Slow.computing, Slow.release = threading.Event(), threading.Event()
+    with Storage(wrappers=[Slowly()]) as storage:
+        with storage.open("memory://box/key", "wb") as written:
+            written.write(DATA)
+        file = storage.open("memory://box/key", "rb", buffering)
+        thread = threading.Thread(target=file.read, daemon=True)
+        thread.start()
+        assert Slow.computing.wait(CHILD_SECONDS)
+
+        def child() -> None:
+            assert file.tell() == 0
+            assert file.read() == DATA
+            file.seek(0)
+            assert file.read() == DATA
+
+        in_child(child)
+        in_child(child)
+        Slow.release.set()
+        thread.join(CHILD_SECONDS)
+        assert file.tell() == len(DATA)
+        file.close()
 
 
 # ---------------------------------------------------------------- shapes of programs

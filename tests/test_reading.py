@@ -761,3 +761,67 @@ def test_an_unbuffered_reader_says_that_it_does_not_pickle() -> None:
         storage.touch("memory://box/key")
         with storage.open("memory://box/key", "rb", 0) as file, pytest.raises(TypeError, match="unbuffered"):
             pickle.dumps(file)
+
+
+# -- several threads, and interrupts -----------------------------------------------------------------------
+
+
+def test_a_raw_stream_gives_each_byte_to_one_thread(engine: Engine) -> None:
+    whole = Object()
+    raw = engine.raw(whole)
+    pieces: list[bytes] = []
+    second = threading.Thread(target=lambda: pieces.append(raw.read(1000) or b""))
+
+    def in_the_middle(start: int, stop: int) -> None:
+        if second.ident is None:
+            second.start()
+            second.join(0.2)  # which does not end while this one reads
+
+    whole.on_open = in_the_middle
+    pieces.append(raw.read(1000) or b"")
+    second.join(GUARD)
+    assert sorted(pieces, key=DATA.index) == [DATA[:1000], DATA[1000:2000]]
+    assert raw.tell() == 2000
+
+
+def test_a_seek_waits_for_a_read_that_is_under_way(engine: Engine) -> None:
+    whole = Object()
+    raw = engine.raw(whole)
+    other = threading.Thread(target=lambda: raw.seek(5))
+
+    def in_the_middle(start: int, stop: int) -> None:
+        if other.ident is None:
+            other.start()
+            other.join(0.2)
+
+    whole.on_open = in_the_middle
+    assert raw.read(1000) == DATA[:1000]
+    other.join(GUARD)
+    assert raw.tell() == 5, "the read has not undone it"
+
+
+class Interrupting:
+    """A lock whose release is interrupted once."""
+
+    done = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        if not self.done:
+            self.done = True
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("size", [1000, -1])
+def test_what_an_interrupted_read_had_read_already_is_read_again(
+    handle: io.BufferedReader | ReadStream, size: int
+) -> None:
+    raw = handle.raw if isinstance(handle, BufferedReader) else handle
+    assert isinstance(raw, ReadStream)
+    raw._lock = Interrupting()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        handle.read(size)
+    assert handle.tell() == 0
+    assert handle.read() == DATA

@@ -58,6 +58,8 @@ def test_every_known_option_goes_somewhere() -> None:
         ("read_timeout", "fast"),
         ("read_timeout", float("inf")),
         ("read_timeout", True),
+        ("read_timeout", 2_147_484),
+        ("connect_timeout", 10**400),
         ("addressing_style", "house"),
         ("server", "minio"),
         ("conditional_writes", "hope"),

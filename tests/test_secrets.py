@@ -21,7 +21,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -33,7 +33,16 @@ import storagekit_s3
 from storagekit import s3filestream
 from storagekit.driver import Option
 from storagekit.errors import InvalidArgumentError
-from storagekit.hiding import HiddenBytes, HiddenOptions, Secret, hidden, refuse_password, veiled, without_query
+from storagekit.hiding import (
+    HiddenBytes,
+    HiddenOptions,
+    Secret,
+    hidden,
+    refuse_password,
+    unsigned,
+    veiled,
+    without_query,
+)
 from storagekit.settings import Settings
 from storagekit_conformance.fault_proxy import fault_proxy
 from storagekit_conformance.faults import Status
@@ -567,12 +576,80 @@ def test_a_url_with_a_password_is_refused_and_not_repeated(watch: Watch, tmp_pat
 
 
 @pytest.mark.parametrize("kind", [os.fsencode, lambda url: type("P", (), {"__fspath__": lambda self: url})()])
-def test_so_is_one_of_another_type(kind: Callable[[str], Any]) -> None:
-    with pytest.raises(InvalidArgumentError, match="credentials") as caught:
-        storagekit.open(kind(f"memory://me:{PASSWORD}@box/key"))
-    assert PASSWORD not in f"{caught.value!r} {caught.value.filename}"
-    with pytest.raises(InvalidArgumentError, match="credentials"):
-        list(storagekit.read_many([kind(f"memory://me:{PASSWORD}@box/key")], on_error="raise"))
+def test_so_is_one_of_another_type(watch: Watch, kind: Callable[[str], Any]) -> None:
+    url = kind(f"memory://me:{PASSWORD}@box/key")
+    for name in ("open", "stat", "listdir", "walk", "glob", "iglob", "remove", "mkdir", "presign", "uploads"):
+        watch.call(getattr(storagekit, name), url)
+    watch.call(storagekit.open, file=url)
+    watch.call(storagekit.copyfile, "memory://box/key", url)
+    watch.call(s3filestream.open, url)
+    assert len(watch.failures) == 13
+    for failure in watch.failures:
+        assert isinstance(failure, InvalidArgumentError)
+        assert "credentials" in str(failure)
+
+
+class Shown:
+    """A path of nobody's library that shows what it is."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __fspath__(self) -> str:
+        return self.url
+
+    def __repr__(self) -> str:
+        return self.url
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, Shown])
+def test_so_are_those_of_many(watch: Watch, kind: Callable[[str], Any]) -> None:
+    url = kind(f"memory://me:{PASSWORD}@box/key")
+    with storagekit.Storage() as storage:
+        watch.call(storage.read_many, iter([url]), on_error="raise")
+        watch.call(storage.write_many, iter([(url, b"x")]))
+        watch.call(storage.write_many, iter([(url, b"x")]), on_error="return")
+        ((given, error),) = storage.read_many([url])
+    assert given is url
+    assert isinstance(error, OSError)
+    watch.error(error)
+    assert [type(failure) for failure in watch.failures] == [InvalidArgumentError] * 4
+
+
+def test_so_is_what_pathlib_made_of_one(watch: Watch) -> None:
+    for scheme in ("s3", "memory", "S3"):
+        url = PurePosixPath(f"{scheme}://me:{PASSWORD}@box/key")
+        for name in ("open", "stat", "listdir", "glob", "remove"):
+            watch.call(getattr(storagekit, name), url)
+        watch.call(storagekit.copyfile, "memory://box/key", url)
+        with pytest.raises(InvalidArgumentError) as many:
+            list(storagekit.read_many([url], on_error="raise"))
+        watch.text("many", f"{many.value!r} {many.value}")
+    assert len(watch.failures) == 18
+    for failure in watch.failures:
+        assert "credentials" in str(failure)
+
+
+def test_a_local_path_that_looks_like_it_is_a_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Path("backup:/me:word@host")
+    storagekit.makedirs(place)
+    assert storagekit.isdir(place)
+    assert storagekit.isdir("s3:/me:word@host") is False
+
+
+def test_a_path_that_cannot_be_asked_is_left_to_the_call() -> None:
+    class Broken:
+        def __fspath__(self) -> str:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        storagekit.open(Broken())
+
+
+def test_the_environment_is_no_local_of_ours(watch: Watch) -> None:
+    watch.call(Settings.from_environment, {"STORAGEKIT_THREADS": "x", "AWS_SECRET_ACCESS_KEY": SECRET})
+    assert [type(failure) for failure in watch.failures] == [InvalidArgumentError]
 
 
 def test_an_at_sign_elsewhere_is_a_character_like_others() -> None:
@@ -587,6 +664,18 @@ def test_an_at_sign_elsewhere_is_a_character_like_others() -> None:
     with storagekit.Storage() as storage:
         storage.touch("memory://box/me:word@host")
         assert storage.listdir("memory://box") == ["me:word@host"]
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode])
+def test_a_presigned_url_is_not_seen_in_our_frames(watch: Watch, kind: Callable[[str], Any]) -> None:
+    signed = kind(f"https://bucket.example/key?X-Amz-Security-Token={quote(TOKEN)}")
+    watch.call(storagekit.open, signed)
+    watch.call(storagekit.open, file=signed)
+    watch.call(storagekit.copyfile, signed, "memory://box/key")
+    assert ["no driver for https" in str(failure) for failure in watch.failures] == [True] * 3
+    assert unsigned("https://host/key") == "https://host/key"
+    assert unsigned(signed) == signed
+    assert type(unsigned("s3://bucket/key?part")) is str
 
 
 def test_a_presigned_url_is_no_url_of_ours_and_is_not_repeated() -> None:

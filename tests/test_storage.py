@@ -10,6 +10,8 @@ import os
 import pathlib
 import shutil
 import stat as _stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -659,3 +661,33 @@ def test_only_uploads_that_are_known_to_be_old_are_aborted() -> None:
                 storage.abort_uploads("memory://box", older_than=wrong)  # type: ignore[arg-type]
         with pytest.raises(InvalidArgumentError):
             storage.abort_uploads("/tmp", older_than=1)
+
+
+WRONG_ENVIRONMENT = """
+import pickle, sys
+import storagekit
+assert storagekit.isdir(sys.argv[1]) and storagekit.listdir(sys.argv[1]) == []
+assert pickle.loads(pickle.dumps(storagekit.storage.default)) is storagekit.storage.default
+for path in ("memory://box/key", b"memory://box/key"):
+    for function in (storagekit.exists, storagekit.open, storagekit.listdir):
+        try:
+            function(path)
+        except storagekit.InvalidArgumentError as error:
+            assert error.filename == "STORAGEKIT_THREADS" and "whole number" in str(error)
+        else:
+            raise AssertionError(function)
+with storagekit.Storage() as storage:
+    storage.touch("memory://box/key")
+"""
+
+
+def test_a_wrong_environment_is_said_at_the_first_use_of_a_url(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WRONG_ENVIRONMENT, str(tmp_path)],
+        env={**os.environ, "STORAGEKIT_THREADS": "x"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")

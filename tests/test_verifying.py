@@ -235,3 +235,38 @@ def test_which_etags_are_an_md5(bucket: str, etag: str, encryption: str | None, 
     for server, there in (("aws", known), ("generic", False)):
         reader = ObjectReader(FakeApi(), location, parse({"server": server}, location), info, b"")
         assert (reader.checksum is not None) == there
+
+
+class Interrupted:
+    """A digest that takes the bytes in, and is interrupted then."""
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+        self.value = digest.value
+
+    def update(self, data: Any) -> None:
+        self._digest.update(data)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("before", [0, 1000])
+def test_an_interrupt_ends_the_verifying_and_falsifies_nothing(before: int) -> None:
+    ours = checks()
+    if before:
+        ours.take(0, DATA[:before], URL)
+    ours._digest = Interrupted(ours._digest)
+    with pytest.raises(KeyboardInterrupt):
+        ours.take(before, DATA[before:2000], URL)
+    ours.take(before, DATA[before:], URL)  # who goes on, reads right bytes
+    with pytest.raises(OSError, match="md5"):
+        ours.take(0, DATA[::-1], URL)  # who begins again, is held to it again
+
+
+def test_one_for_a_forked_child_begins_anew() -> None:
+    ours = checks()
+    ours.take(0, DATA[:1000], URL)
+    theirs = ours.anew()
+    theirs.take(1000, DATA[:0:-1][1000:], URL)  # it has not seen what came before
+    theirs.take(0, DATA, URL)
+    with pytest.raises(OSError, match="md5"):
+        theirs.take(0, DATA[::-1], URL)

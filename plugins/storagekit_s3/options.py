@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias, cast
 
 from storagekit import errors
 from storagekit.checksums import Checksum
+from storagekit.deadlines import LONGEST, is_time
 from storagekit.driver import Option, Options
 from storagekit.hiding import HiddenOptions
 from storagekit.location import Location
@@ -173,8 +174,9 @@ def _checked(name: str, value: object, location: Location) -> object:
     if name in ("anonymous", "verify"):
         return _of_type(name, value, bool, "True or False", location)
     if name in ("connect_timeout", "read_timeout"):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            raise errors.invalid(location, f"the option {name} must be a number of seconds above 0")
+        if not is_time(value):
+            text = f"the option {name} must be a number of seconds above 0, and up to {LONGEST}"
+            raise errors.invalid(location, text)
         return float(value)
     if name == "max_attempts":
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_ATTEMPTS:
