@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Framing", "Head", "Wire", "read_body", "read_head", "write_body"]
+__all__ = ["Framing", "Gathered", "Head", "Wire", "read_body", "read_head", "write_body"]
 
 # No head of a test is near this; without a limit a mistake would fill the memory.
 HEAD_BYTES = 64 * 1024
@@ -152,7 +152,17 @@ def _chunk_size(wire: Wire) -> int:
     return int(line.partition(b";")[0], 16)
 
 
-def write_body(wire: Wire, framing: Framing, pieces: Iterable[bytes]) -> None:
+class Gathered:
+    """What is sent to it, to be sent at once."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def send(self, data: bytes) -> None:
+        self.data += data
+
+
+def write_body(wire: Wire | Gathered, framing: Framing, pieces: Iterable[bytes]) -> None:
     """Send a body as *framing* says."""
     for piece in pieces:
         if framing != "chunks":

@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from storagekit_conformance.fault_http import Framing, Head, Wire, read_body, read_head, write_body
+from storagekit_conformance.fault_http import Framing, Gathered, Head, Wire, read_body, read_head, write_body
 from storagekit_conformance.faults import (
     Answer,
     Corrupt,
@@ -316,11 +316,14 @@ class _Client:
             return True
         if fault is not None and (change := _BODIES.get(type(fault))):
             body = change(self._faults, fault, iter(body), framing)
+        body = self._counted(body, operation, "received")
         if isinstance(fault, Twice):
-            body = list(body)
-        client.send(head.data())
-        write_body(client, framing, self._counted(body, operation, "received"))
-        if isinstance(fault, Twice):
+            # At once: a second answer that came later than the next request would be taken for the answer to that.
+            answer = Gathered()
+            answer.send(head.data())
+            write_body(answer, framing, body)
+            client.send(bytes(2 * answer.data))
+        else:
             client.send(head.data())
             write_body(client, framing, body)
         if framing == 0 and "chunked" in head.get("transfer-encoding"):
