@@ -209,7 +209,7 @@ def test_a_source_that_changed(api: FakeApi, storage: storagekit.Storage, code: 
     store(api, DATA)
 
     def fault(when: str) -> None:
-        raise reply_error("UploadPartCopy", KEY, code=code, status=status)
+        raise reply_error("UploadPartCopy", KEY, code=code, status=status, request_id="R1")
 
     api.faults["copy_part"] = fault
     file = storage.open(KEY.url, "ab")
