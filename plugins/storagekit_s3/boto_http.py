@@ -75,11 +75,12 @@ def _guarding(pool: type[Any]) -> type[Any]:
             if call is not None:
                 call.hold(self.sock)
 
-        def request(self, *arguments: Any, **more: Any) -> Any:
+        def putrequest(self, *arguments: Any, **more: Any) -> None:
+            # Not in ``request``, whose arguments are the signed headers: a frame of ours would show them.
             call = current()
             if call is not None and self.sock is not None:  # else it connects first
                 call.hold(self.sock)
-            return super().request(*arguments, **more)
+            super().putrequest(*arguments, **more)
 
     class GuardedPool(pool):  # type: ignore[misc]
         ConnectionCls = Guarded
