@@ -10,9 +10,9 @@ Locks of our own are renewed in the child. Two kinds cannot be, because they are
   what the driver needs, waits for ever in the same import.
 
 So whoever does such a thing does it in ``guarded()``: a fork waits until nobody is there, and keeps others from
-beginning while it lasts. Neither waits for long: a handshake that takes more than ``HANDSHAKE_SECONDS`` waits for a
-server, and holds no lock of OpenSSL's meanwhile; a fork that takes longer than that may itself be waiting for a lock
-that the thread holds.
+beginning while it lasts. Neither waits for ever: a handshake that takes more than ``HANDSHAKE_SECONDS`` waits for a
+server, and holds no lock of OpenSSL's meanwhile; an import has ``IMPORT_SECONDS``; and a fork that takes longer than
+the first of these may itself be waiting for a lock that the thread holds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ _forks = 0  # under way
 
 @contextmanager
 def guarded(seconds: float = HANDSHAKE_SECONDS) -> Iterator[None]:
-    """For so many *seconds* no other thread forks while this one is within."""
+    """For so many *seconds* no other thread forks while this one is within.
+
+    >>> from storagekit.fork_guard import IMPORT_SECONDS, guarded
+    >>> with guarded(IMPORT_SECONDS):
+    ...     import json  # in place of what a driver needs, and loads only when it is used
+    """
     thread = threading.get_ident()
     entry = (thread, time.monotonic() + seconds)
     with _changed:
