@@ -1124,8 +1124,9 @@ def test_a_lock_is_waited_for(tmp_path: Path, held: int) -> None:
 
 @pytest.mark.usefixtures("held")
 def test_an_interrupt_ends_the_waiting_for_a_lock(tmp_path: Path) -> None:
-    code = "import sys, storagekit\nfile = storagekit.open(sys.argv[1], 'wb')\n"
-    code += "file.write(b'x'); print(flush=True); file.close()"
+    # Where the tests run in the background of a shell, the signal is ignored, and so would their children.
+    code = "import signal, sys, storagekit\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "file = storagekit.open(sys.argv[1], 'wb'); file.write(b'x'); print(flush=True); file.close()"
     child = subprocess.Popen(
         [sys.executable, "-c", code, (tmp_path / "file").as_uri()],
         stdout=subprocess.PIPE,

@@ -89,9 +89,18 @@ def test_eight_exclusive_writers(box: Box, size: int) -> None:
     url = box.url("object")
     results: dict[int, object] = {}
 
+    opened = threading.Barrier(8)  # nobody publishes before the last has looked: else a fast store has no race
+
     def write(number: int) -> None:
         try:
-            with box.open(url, "xb") as file:
+            file = box.open(url, "xb")
+        except FileExistsError:
+            results[number] = "lost"
+            opened.wait(60)
+            return
+        opened.wait(60)
+        try:
+            with file:
                 file.write(bytes([number]) * size)
             results[number] = "won"
         except FileExistsError:
