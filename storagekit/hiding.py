@@ -139,6 +139,10 @@ def hides_given(function: F) -> F:
 
 _WEB = ("http", "https")
 
+# An access key id as Amazon makes them, and a colon. The secret that follows may hold slashes, so that the "@" behind
+# it comes in what looks like the path.
+_ACCESS_KEY = re.compile(r"[A-Z0-9]{16,}:")
+
 # A URL, and what ``pathlib`` makes of one.
 _COLLAPSED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
@@ -180,7 +184,9 @@ def password_refusal(argument: object, knows: Callable[[str], bool] | None = Non
             return None
         scheme, start = match.group(1).lower(), match.end()
     name, at, _ = text[start:].partition("/")[0].rpartition("@")
-    if not at or ":" not in name or (knows is not None and "://" not in text and not knows(scheme)):
+    if not (at and ":" in name) and not _ACCESS_KEY.match(text, start):
+        return None
+    if knows is not None and "://" not in text and not knows(scheme):
         return None
     return invalid(
         f"{scheme}://…",

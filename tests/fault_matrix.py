@@ -145,6 +145,7 @@ FAULTS: dict[str, Callable[[Place, Path], Fault]] = {
     "token expired": lambda _at, _path: Answer(EXPIRED, 400),
     "redirect": lambda _at, _path: Elsewhere(307),
     "garbage": lambda _at, _path: Answer(PAGE),
+    "a gateway's 404": lambda _at, _path: Answer(PAGE, 404),
     "200 with an error": lambda _at, _path: Answer(FAILED_LATE),
     "answered twice": lambda _at, _path: Twice(),
 }
@@ -408,6 +409,7 @@ def cell(at: Place, path: Path, fault: Fault, how: str) -> str:
     if error is None:
         return "ok" if rule.hits else "-"
     assert rule.hits, f"it failed by itself: {error!r}"
+    assert not isinstance(error, FileNotFoundError), "everything was there: a failure is no absence"
     assert error.errno, f"no errno: {error!r}"
     assert error.strerror, f"no text: {error!r}"
     assert str(error.filename).startswith(at.url), f"not about a URL: {error!r}"

@@ -12,8 +12,10 @@ import traceback
 from pathlib import Path
 
 import pytest
+from s3_scripted import CLOSE, Scripted
 from s3_support import Bucket
 
+from storagekit import Storage
 from storagekit.errors import InvalidArgumentError, ObjectChangedError
 from storagekit.location import Location
 from storagekit_s3.driver import S3Driver
@@ -266,3 +268,30 @@ def test_a_file_of_certificates_that_is_missing(on_tls: Bucket) -> None:
     with pytest.raises(InvalidArgumentError, match="ca_bundle") as missing:
         on_tls.driver.stat(on_tls.at("key"), options)
     assert missing.value.filename == on_tls.at("key").url
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+@pytest.mark.parametrize(
+    "handled",
+    [
+        FileNotFoundError(2, "none", "/x"),
+        TimeoutError(),
+        ConnectionRefusedError(111, "no"),
+        ssl.SSLCertVerificationError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_caller_was_handling_is_no_part_of_it(handled: OSError, timeout: float | None, transport: str) -> None:
+    options = {"aws_access_key_id": "id", "aws_secret_access_key": "secret", "transport": transport, "max_attempts": 1}
+    with Scripted(always=lambda _: [CLOSE]) as server:
+        options |= {"endpoint_url": server.endpoint}
+        with Storage(options={"s3": options}, timeout=timeout) as storage:
+            try:
+                raise handled
+            except OSError:
+                with pytest.raises(ConnectionResetError) as failed:
+                    storage.getsize("s3://box/key")
+                with pytest.raises(OSError, match="The answer was lost") as unknown:
+                    storage.open("s3://box/key", "wb").close()
+    assert doubt_of(failed.value) == "lost"
+    assert "The connection to the store was cut" in str(unknown.value)

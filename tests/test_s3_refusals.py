@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from s3_scripted import Asked, Scripted, reply
+from s3_scripted import CLOSE, Asked, Scripted, reply
 
 import storagekit
 from storagekit.location import Location
@@ -193,3 +193,33 @@ def test_a_404_to_a_head_that_names_nothing_is_asked_again(transport: str) -> No
     with server, at(server, transport) as storage:
         assert storage.isfile("s3://box/key") is False
     assert [asked.method for asked in server.asked][:2] == ["HEAD", "GET"]
+
+
+def test_a_404_to_a_head_that_a_get_contradicts_is_no_absence(transport: str) -> None:
+    heads: list[bytes] = [reply(404), reply(200, ETag='"x"', content_length="4")]
+
+    def always(asked: Asked) -> list[bytes]:
+        return [heads.pop(0) if asked.method == "HEAD" else reply(206, b"d", ETag='"x"', content_range="bytes 0-0/4")]
+
+    with Scripted(always=always) as server, at(server, transport) as storage:
+        assert storage.isfile("s3://box/key") is True
+        heads += [reply(404)] * 4
+        for ask in (storage.exists, storage.getsize):
+            with pytest.raises(OSError, match="GetObject finds the object") as caught:
+                ask("s3://box/key")
+            assert caught.value.errno == errno.EIO
+
+
+def test_a_404_of_a_bucket_that_can_be_listed_is_no_absence(transport: str) -> None:
+    page = b"<ListBucketResult><Name>box</Name><IsTruncated>false</IsTruncated></ListBucketResult>"
+    server = Scripted(always=lambda asked: [reply(404) if asked.method == "HEAD" else reply(200, page)])
+    with server, at(server, transport) as storage:
+        assert storage.isdir("s3://box") is True
+
+
+def test_a_404_stays_open_where_the_second_question_has_no_answer(transport: str) -> None:
+    server = Scripted(always=lambda asked: [reply(404)] if asked.method == "HEAD" else [CLOSE])
+    with server, at(server, transport) as storage:
+        for url in ("s3://box/key", "s3://box"):
+            with pytest.raises(ConnectionError):
+                storage.exists(url)

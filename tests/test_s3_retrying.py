@@ -7,7 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from s3_scripted import CLOSE, Answer, Asked, Scripted, reply
 
+import storagekit
 from storagekit import deadlines
 from storagekit.location import Location
 from storagekit_s3 import retrying
@@ -126,3 +128,31 @@ def test_the_first_retry_is_a_warning(clock: Clock, caplog: pytest.LogCaptureFix
         ours.pause("GetObject", KEY, "503 SlowDown", 1)
     assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "DEBUG"]
     assert "GetObject s3://box/key: 503 SlowDown; again in" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("way", ["wire", "boto3"])
+def test_an_upload_that_was_begun_twice_is_told(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    begun = b"<InitiateMultipartUploadResult><UploadId>second</UploadId></InitiateMultipartUploadResult>"
+    ended = b"<CompleteMultipartUploadResult><ETag>&quot;x&quot;</ETag></CompleteMultipartUploadResult>"
+    lost: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.method == "POST" and not lost:
+            lost.append(asked)
+            return [CLOSE]
+        if asked.method == "POST":
+            return [reply(200, ended if "uploadId" in asked.target else begun)]
+        return [reply(200, ETag='"x"', content_length=str(size) if asked.method == "HEAD" else "0")]
+
+    size = 9 * 1024 * 1024
+    options: dict[str, object] = {
+        "aws_access_key_id": "id",
+        "aws_secret_access_key": "secret",
+        "region_name": "us-east-1",
+    }
+    with Scripted(always=answer) as server:
+        options |= {"endpoint_url": server.endpoint, "transport": way}
+        with storagekit.Storage(options={"s3": options}) as storage, storage.open("s3://box/key", "wb") as file:
+            file.write(bytes(size))
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len([text for text in told if "unfinished upload may remain at s3://box/key" in text]) == 1

@@ -33,8 +33,8 @@ def tree(box: Box) -> str:
 def put_many(box: Box, keys: list[str]) -> None:
     """Write many objects, many at a time, past the driver where there is a way."""
     client = box.root.client
-    # The first of each directory alone, before all: a server that keeps keys as file names makes the directory with it,
-    # and of two that come to do so at once rclone may spoil one: its GET is a 500 from then on, its DELETE does nothing.
+    # The first of each directory alone, before all: a server that keeps keys as file names makes the directory with
+    # it, and of two that come to do so at once rclone may spoil one: it can be neither read nor removed any more.
     for folder, key in {key.rpartition("/")[0]: key for key in keys}.items():
         if client is None:
             box.parents(f"{folder}/object")

@@ -417,11 +417,13 @@ class BotoApi:
             return errors.client_error(error, operation, location, doubt)
         self._learn(response)
         words, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+        status = int(metadata.get("HTTPStatusCode", 0))
         return errors.reply_error(
             operation,
             location,
-            code=str(words.get("Code", "unknown")),
-            status=int(metadata.get("HTTPStatusCode", 0)),
+            # Of a gateway's page botocore makes an empty one.
+            code=str(words.get("Code") or status),
+            status=status,
             message=str(words.get("Message", "")),
             request_id=metadata.get("RequestId") or request_id_of(metadata.get("HTTPHeaders", {})),
             doubt=doubt,

@@ -159,7 +159,7 @@ class BotoSession:
                 if reason is None or call.attempts >= self._most:
                     raise
             else:
-                self._retrying.answered(busy=False)
+                self._retrying.succeeded(call.operation, call.location, call.doubt)
                 return reply
             finally:
                 _current.reset(token)
@@ -173,7 +173,7 @@ class BotoSession:
         response = getattr(error, "response", None)
         if isinstance(response, Mapping):
             status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            code = str(response.get("Error", {}).get("Code", status))
+            code = str(response.get("Error", {}).get("Code") or status)
             call.end_attempt(errors.status_doubt(status))
             # What began well and ended in an error is the server's failure.
             status = status if status >= 300 else 500

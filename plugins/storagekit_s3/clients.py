@@ -2,7 +2,9 @@
 
 Making a client may take a tenth of a second and parse megabytes of JSON, so there is one per process and
 set of connection options, made under a lock and kept. The environment variables that boto3 looks at
-are part of the key, so that a change of ``AWS_PROFILE`` or ``AWS_ENDPOINT_URL`` is noticed.
+are part of the key, so that a change of ``AWS_PROFILE`` or ``AWS_ENDPOINT_URL`` is noticed. Where a program renews the
+credentials there every hour, most of what was made is never asked for again: so ``MOST_CLIENTS`` are kept, and the one
+that was made first goes when another is needed. Open files that use it keep it alive.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from storagekit_s3.options import Connection
 from storagekit_s3.processes import generation
 
 __all__ = ["Client", "Clients"]
+
+# Room for as many users, buckets and roles as one process is likely to serve at a time. A client through boto3 takes
+# most of a megabyte, and making one again takes some 16 ms.
+MOST_CLIENTS = 128
 
 # What boto3 reads from the environment and a running program is likely to change.
 _VARIABLES = (
@@ -53,7 +59,7 @@ class Client(Protocol):
 
 
 class Clients:
-    """The clients of one driver: made on demand, kept until the end, and never used across a fork."""
+    """The clients of one driver: made on demand, kept as long as there is room, and never used across a fork."""
 
     def __init__(self, make: Callable[[Connection], Client]) -> None:
         self._make = make
@@ -73,7 +79,11 @@ class Clients:
             with self._lock:
                 client = self._clients.get(key)
                 if client is None:
-                    client = self._clients[key] = self._make(connection)
+                    client = self._make(connection)
+                    while len(self._clients) >= MOST_CLIENTS:
+                        # Not closed: it may be in use. Its idle connections close when it is collected.
+                        del self._clients[next(iter(self._clients))]
+                    self._clients[key] = client
         return client
 
     def reset_after_fork(self) -> None:

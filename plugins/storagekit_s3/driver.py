@@ -116,7 +116,8 @@ class S3Driver:
             try:
                 api.head_bucket(location)
             except OSError as refusal:
-                raise refusals.explain(api, location, refusal) from refusal.__cause__
+                if (error := refusals.explain(api, location, refusal)) is not None:
+                    raise error from refusal.__cause__
         return Stat(location, "directory")
 
     @hookimpl

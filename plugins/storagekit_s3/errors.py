@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+from types import FrameType
 from typing import Literal, TypeAlias
 
 from storagekit import errors
@@ -400,7 +401,12 @@ def _names(error: BaseException) -> set[str]:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it wraps: causes, context, and the ``error`` that botocore keeps among its fields."""
+    """An exception and what it wraps: causes, context, and the ``error`` that botocore keeps among its fields.
+
+    Not what the caller was handling when he called: Python makes that the context of whatever fails meanwhile, but it
+    is no part of the failure. It was caught further out than *error* was.
+    """
+    further_out = _callers(error)
     seen: set[int] = set()
     waiting: list[object] = [error]
     while waiting:
@@ -411,7 +417,20 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield cause
         fields = getattr(cause, "kwargs", None)
         inner = fields.get("error") if isinstance(fields, dict) else None
-        waiting += [inner, getattr(cause, "reason", None), cause.__cause__, cause.__context__, *cause.args]
+        waiting += [inner, getattr(cause, "reason", None), cause.__cause__, *cause.args]
+        context = cause.__context__
+        if context is not None and (context.__traceback__ is None or context.__traceback__.tb_frame not in further_out):
+            waiting.append(context)
+
+
+def _callers(error: BaseException) -> set[FrameType]:
+    """The frames that wait for the one which has caught *error*."""
+    frames: set[FrameType] = set()
+    frame = None if error.__traceback__ is None else error.__traceback__.tb_frame.f_back
+    while frame is not None:
+        frames.add(frame)
+        frame = frame.f_back
+    return frames
 
 
 def status_of(error: OSError) -> int | None:

@@ -197,7 +197,7 @@ class Exchange:
                     self.data = read_all(reply)
                 failure = self._failure(reply, succeeded)
                 if failure is None:
-                    self._caller.retrying.answered(busy=False)
+                    self._caller.retrying.succeeded(request.operation, request.location, self.doubt)
                     return reply
                 error = self._refused(way, reply, failure)
             except _TRANSPORT_ERRORS as broken:

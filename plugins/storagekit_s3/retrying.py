@@ -81,6 +81,13 @@ class Retrying:
                 shorter = self._distance * RECOVERY
                 self._distance = shorter if shorter >= LEAST_DISTANCE else 0.0
 
+    def succeeded(self, operation: str, location: Location, doubt: str | None) -> None:
+        """Note a success, and say so where an attempt before it, whose answer was lost, may have left something:
+        each CreateMultipartUpload makes an upload of its own, and only its answer has the id to abort it by."""
+        self.answered(busy=False)
+        if doubt == "lost" and operation == "CreateMultipartUpload":
+            logger.warning("an unfinished upload may remain at %s: the first answer was lost", location)
+
     def pause(self, operation: str, location: Location, reason: str, attempt: int) -> None:
         """Wait before another attempt, of which there were *attempt* until now; ``TimeoutError`` where no time is left
         for it."""
