@@ -35,6 +35,8 @@ class Slow:
         self.root = f"s3://{bucket}/{transport}"
         self.patient = storagekit.Storage(options={"s3": self.options})
         self.storage = storagekit.Storage(options={"s3": self.options}, timeout=TIMEOUT)
+        # What a process does once, a client and a handshake, may take longer than that on a machine that is busy.
+        self.storage.exists(self.root, options={"timeout": None})
 
     def put(self, name: str, data: bytes = DATA) -> str:
         url = f"{self.root}/{name}"
