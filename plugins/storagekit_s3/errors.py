@@ -404,7 +404,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     """An exception and what it wraps: causes, context, and the ``error`` that botocore keeps among its fields.
 
     Not what the caller was handling when he called: Python makes that the context of whatever fails meanwhile, but it
-    is no part of the failure. It was caught further out than *error* was.
+    is no part of the failure. It was caught further out than *error* was, or its traceback was cleared; what was
+    handled further in has one.
     """
     further_out = _callers(error)
     seen: set[int] = set()
@@ -418,9 +419,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         fields = getattr(cause, "kwargs", None)
         inner = fields.get("error") if isinstance(fields, dict) else None
         waiting += [inner, getattr(cause, "reason", None), cause.__cause__, *cause.args]
-        context = cause.__context__
-        if context is not None and (context.__traceback__ is None or context.__traceback__.tb_frame not in further_out):
-            waiting.append(context)
+        trace = None if cause.__context__ is None else cause.__context__.__traceback__
+        if trace is not None and trace.tb_frame not in further_out:
+            waiting.append(cause.__context__)
 
 
 def _callers(error: BaseException) -> set[FrameType]:
