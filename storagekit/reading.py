@@ -23,7 +23,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from storagekit.access import Access
 from storagekit.blocks import BlockCache
@@ -114,9 +114,19 @@ class ReadStream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         self._check_open()
-        with self._lock:
-            self._position = sought(self.name, offset, whence, position=self._position, size=self._size)
-            return self._position
+        start = stop = -1
+        try:
+            with self._lock:
+                start = self._position
+                self._position = stop = sought(self.name, offset, whence, position=start, size=self._size)
+        except BaseException:
+            self._step_back(start, stop)
+            raise
+        return stop
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        # io's own takes no None, which the builtin's raw files do; it gives one only where nothing comes yet.
+        return cast("bytes", super().read(-1 if size is None else size))
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         self._check_open()
@@ -160,9 +170,9 @@ class ReadStream(io.RawIOBase):
         return whole
 
     def _step_back(self, start: int, stop: int) -> None:
-        """Nobody got what was read: an interrupt may come when the position has moved, while the lock is released.
+        """Nobody learns that the position has moved: an interrupt may come when it has, while the lock is released.
         Then the buffer above, which counts for itself, would be at another place than this."""
-        if self._position == stop > start >= 0:
+        if self._position == stop >= 0 and start >= 0:
             self._position = start
 
     def _verify(self, verifier: Verifier, start: int, data: memoryview | bytes) -> None:

@@ -14,13 +14,13 @@ import errno
 import io
 import logging
 import os
-import threading
 from collections import deque
 from collections.abc import Callable
 
 from storagekit import deadlines
 from storagekit.driver import ObjectWriter, Stat
 from storagekit.errors import OutcomeUnknownError, os_error
+from storagekit.once import Once
 from storagekit.room import Room
 from storagekit.transfers import Job, Reaper, Transfers
 
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 class PartSender:
     """The parts of one object on their way out. Used by one thread at a time, but for ``abort``.
 
-    It ends once: by the first of ``publish`` and ``abort`` that takes ``_ended``, which is never given back. Until that
-    is done the reaper keeps it, so that nothing exits or closes in the middle of it.
+    It ends once: by the first of ``publish`` and ``abort`` that takes ``ending``. Until that is over the reaper keeps
+    it, so that nothing exits or closes in the middle of it.
     """
 
     def __init__(self, writer: ObjectWriter, url: str, transfers: Transfers, reaper: Reaper, room: Room) -> None:
@@ -57,9 +57,8 @@ class PartSender:
         self._copied = False
         self._jobs: deque[Job] = deque()
         self._failure: Exception | None = None
-        self._ended = threading.Lock()
-        self.over = threading.Event()
-        """Set when it has been published or given up, and nothing of it is under way any more."""
+        self.ending = Once()
+        """Over when it has been published or given up, and nothing of it is under way any more."""
         reaper.watch(self)
 
     def __repr__(self) -> str:
@@ -68,7 +67,7 @@ class PartSender:
     @property
     def ended(self) -> bool:
         """True once it is being published or given up."""
-        return self._ended.locked()
+        return self.ending.taken
 
     @property
     def inherited(self) -> bool:
@@ -210,9 +209,10 @@ class PartSender:
         except BaseException:
             self.abort()
             raise
-        if not self._ended.acquire(blocking=False):
-            raise self._given_up()  # another thread was faster; what is left here is not the whole any more
+        me = object()
         try:
+            if not self.ending.take(me):
+                raise self._given_up()  # another thread was faster; what is left here is not the whole any more
             if self._number == 1:
                 stat = self._writer.put([self._part] if self._part else [])
             else:
@@ -221,43 +221,58 @@ class PartSender:
                 while self._jobs:
                     self._settle_oldest()
                 stat = self._writer.commit()
+            self._finish()
         except BaseException as error:
-            certain = isinstance(error, Exception) and not isinstance(error, OutcomeUnknownError)
-            self._end(lambda: self._clean_up(certain=certain))
+            if self.ending.takers[:1] == [me]:
+                certain = isinstance(error, Exception) and not isinstance(error, OutcomeUnknownError)
+                self._end(certain=certain)
             raise
-        self._finish()
+        finally:
+            if self.ending.takers[:1] == [me] and not self.ending.over and not self.abandoned:
+                self._reaper.leave(self._clean_up)  # an interrupt has left it
         return stat
 
     def _finish(self) -> None:
-        self.over.set()
         self._reaper.forget(self)
+        self.ending.over = True
+        self.ending.wake()
 
     def abort(self) -> None:
-        """Give the object up: wait for the parts in flight, then remove what was sent. Does not raise."""
-        if not self.inherited and self._ended.acquire(blocking=False):
-            self._end(self._clean_up)
-
-    def _end(self, clean_up: Callable[[], None]) -> None:
-        """Clean up here, or on nobody's time where the caller's is limited: parts in flight have to be waited for."""
-        if deadlines.remaining() is None:
-            clean_up()
-        else:
-            self.abandoned = True
-            self._reaper.leave(clean_up)
-
-    def _clean_up(self, *, certain: bool = True) -> None:
-        """End without having published; *certain* is False where the store may have published it all the same."""
+        """Give the object up: wait for the parts in flight, then remove what was sent. Raises interrupts only."""
+        if self.inherited:
+            return
+        me = object()
         try:
-            if not certain:
-                logger.warning("%r: it is not known whether what was written is published", self.url)
-            elif self.unseen:
-                logger.warning("%r was not closed: what was written is discarded, nothing is published", self.url)
-            elif self.written:
-                message = "%r: %d bytes that were written are discarded, nothing is published"
-                logger.warning(message, self.url, self.written)
+            if self.ending.take(me):
+                self._end()
+        finally:
+            if self.ending.takers[:1] == [me] and not self.ending.over and not self.abandoned:
+                self._reaper.leave(self._clean_up)  # an interrupt has left it
+
+    def _end(self, *, certain: bool = True) -> None:
+        """End without having published; *certain* is False where the store may have published it all the same.
+
+        The rest is done here, or on nobody's time where the caller's is limited: parts in flight have to be waited for.
+        """
+        if not certain:
+            logger.warning("%r: it is not known whether what was written is published", self.url)
+        elif self.unseen:
+            logger.warning("%r was not closed: what was written is discarded, nothing is published", self.url)
+        elif self.written:
+            message = "%r: %d bytes that were written are discarded, nothing is published"
+            logger.warning(message, self.url, self.written)
+        if deadlines.remaining() is None:
+            self._clean_up()
+        else:
+            self._reaper.leave(self._clean_up)
+            self.abandoned = True
+
+    def _clean_up(self) -> None:
+        """Wait for the parts in flight and remove what was sent. To do it again does no harm."""
+        try:
             for job in list(self._jobs):
-                if job.cancel():
-                    self._room.give(job)
+                job.cancel()
+                self._room.give(job)
             self._jobs.clear()
             self._part = bytearray()
             try:
@@ -266,8 +281,7 @@ class PartSender:
                 self._reaper.leave(self._abort_again)
         except Exception:
             self._warn_of_remains()
-        finally:
-            self._finish()
+        self._finish()
 
     def _abort_again(self) -> None:
         try:

@@ -24,6 +24,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from storagekit.once import Once
+
 __all__ = ["Endable", "Job", "Reaper", "Transfers"]
 
 logger = logging.getLogger(__name__)
@@ -44,52 +46,62 @@ ENDING_SECONDS = 300.0
 class Job:
     """Work that runs once, in whichever thread comes first."""
 
-    __slots__ = ("_claim", "_done", "_error", "_work")
+    __slots__ = ("_error", "_once", "_work")
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
-        self._claim = threading.Lock()
-        self._done = threading.Event()
+        self._once = Once()
         self._error: BaseException | None = None
 
     @property
     def taken(self) -> bool:
         """True once some thread runs it, ran it, or cancelled it."""
-        return self._claim.locked()
+        return self._once.taken
+
+    @property
+    def over(self) -> bool:
+        """True once it ran or was cancelled."""
+        return self._once.over
 
     def run(self) -> bool:
         """Run it here, unless somebody has taken it; tell whether it ran here. Its error is kept for ``result``."""
-        if not self._claim.acquire(blocking=False):
-            return False
-        work = None
-        try:  # right after the claim: what is claimed and never done is waited for for ever
+        me, once, work = object(), self._once, None
+        try:
+            if not once.take(me):
+                return False
             # What ran is let go of at once: it holds buffers, and often this job itself.
             work, self._work = self._work, _nothing
             work()
         except BaseException as error:
-            self._error = error
+            if once.takers[:1] == [me]:
+                self._error = error
             if not isinstance(error, Exception):
                 raise  # KeyboardInterrupt and SystemExit are the running thread's own
         finally:
-            self._done.set()
+            if once.takers[:1] == [me]:
+                once.over = True
+                once.wake()
             del work  # an error's traceback holds this frame
         return True
 
-    def cancel(self) -> bool:
-        """Take it without running it, if nobody has, and tell so; else wait until it is over. Never raises."""
-        cancelled = self._claim.acquire(blocking=False)
-        if cancelled:
-            self._work = _nothing
-            self._done.set()
-        self._done.wait()
-        return cancelled
+    def cancel(self) -> None:
+        """See to it that it does not run, or has run: wait for it if somebody is at it."""
+        me, once = object(), self._once
+        try:
+            if once.take(me):
+                self._work = _nothing
+        finally:
+            if once.takers[:1] == [me]:
+                once.over = True
+                once.wake()
+        once.wait()
 
     def result(self, seconds: float | None = None) -> bool:
         """Wait until it is over, running it here if no thread takes it soon, and raise its error if it had one.
 
         False where it is not over after so many *seconds*.
         """
-        if not self._done.wait(GRACE_SECONDS) and not self.run() and not self._done.wait(seconds):
+        if not self._once.wait(GRACE_SECONDS) and not self.run() and not self._once.wait(seconds):
             return False
         if self._error is not None:
             raise self._error
@@ -203,8 +215,8 @@ class Abandonable(Protocol):
 
     abandoned: bool
     """True where a finalizer has given it up, and said so, already."""
-    over: threading.Event
-    """Set when it has ended, one way or the other."""
+    ending: Once
+    """Over when it has ended, one way or the other."""
 
     def give_up(self) -> None:
         """Abort it, unless another thread is ending it. Does not raise."""
@@ -307,7 +319,8 @@ class Reaper:
             if not unfinished.abandoned:
                 given_up.append(repr(unfinished))
             self._do(unfinished.give_up)
-            unfinished.over.wait(ENDING_SECONDS)
+            self.drain()  # what an interrupt left of it, where no thread runs any more
+            unfinished.ending.wait(ENDING_SECONDS)
         self.drain()
         self._await_thread()
         for name in given_up:  # last, because a warning may be an exception
@@ -315,12 +328,13 @@ class Reaper:
 
     def _await_thread(self) -> None:
         """Wait until the thread has done what it took before now."""
-        done = threading.Event()
+        done = threading.Lock()
+        done.acquire()
         with self._lock:  # under which the thread ends only if nothing is left
             if self._thread is None or self._thread is threading.current_thread():
                 return
-            self._left.put(done.set)
-        done.wait(ENDING_SECONDS)
+            self._left.put(done.release)
+        done.acquire(timeout=ENDING_SECONDS)
 
     def at_exit(self) -> None:
         """Give up what is unfinished, unless that is the parent's and this a forked child."""

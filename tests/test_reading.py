@@ -11,15 +11,18 @@ import random
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupts import interrupted_at
 from reading_support import DATA, GUARD, URL, Engine, MiB, Object, Zeros, in_time, source_of
 
 import storagekit
-from storagekit import Storage
+from storagekit import Storage, reading
 from storagekit.driver import Stat
 from storagekit.errors import ObjectChangedError, changed
 from storagekit.location import Location
@@ -825,3 +828,27 @@ def test_what_an_interrupted_read_had_read_already_is_read_again(
         handle.read(size)
     assert handle.tell() == 0
     assert handle.read() == DATA
+
+
+def test_an_interrupt_anywhere_in_a_seek_joins_no_bytes_of_two_places(engine: Engine) -> None:
+    far, length = 3 * BLOCK_SIZE + 7, READ_BUFFER + 100
+    nth, ways = 0, set()
+    interrupted = True
+    while interrupted:
+        nth += 1
+        with engine.open(Object()) as file:
+            assert file.read(4) == DATA[:4]
+            interrupted = interrupted_at(nth, {reading.__file__}, partial(file.seek, far))
+            at = file.tell()
+            assert file.read(length) == DATA[at : at + length], f"interrupted at {nth}"
+            ways.add(at)
+    assert ways == {4, far}
+    assert nth > 5
+
+
+def test_a_raw_stream_reads_all_for_none_as_the_builtins_does(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(DATA)
+    with open(tmp_path / "file", "rb", buffering=0) as builtin, engine.raw(Object()) as raw:
+        assert builtin.read(None) == DATA
+        assert raw.read(None) == DATA
+        assert raw.read(None) == b""

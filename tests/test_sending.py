@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import linecache
-import sys
 import threading
-from types import FrameType
-from typing import Any
+from functools import partial
 
 import pytest
+from interrupts import interrupted_at
 from writing_support import HERE, PART, URL, Box, Recorder, some
 
+from storagekit import once, sending
 from storagekit import room as room_module
-from storagekit import sending
+from storagekit import transfers as transfers_module
 from storagekit.driver import Stat
 from storagekit.errors import OutcomeUnknownError
 from storagekit.room import Room
@@ -179,34 +178,6 @@ def test_an_interrupt_while_waiting_for_a_part_leaves_the_abort_to_wait_for_it(
     assert store.published is None
 
 
-def _interrupted_at(nth: int, sender: PartSender, data: bytes) -> bool:
-    """Feed *data*, interrupted before the nth line of the modules that count room; False when there are fewer."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, arg: object) -> Any:
-        nonlocal count
-        if frame.f_code.co_filename not in (sending.__file__, room_module.__file__):
-            return None
-        # Not where a lock is given back: there Python itself lets no interrupt in.
-        if event == "line" and not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith(
-            "with"
-        ):
-            count += 1
-            if count == nth:
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        sender.feed(memoryview(data))
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
 def test_an_interrupt_anywhere_leaves_no_room_taken() -> None:
     """Room is shared by all writers of a Storage: what one does not give back, no other ever has."""
     nth = 0
@@ -215,9 +186,10 @@ def test_an_interrupt_anywhere_leaves_no_room_taken() -> None:
         nth += 1
         transfers, reaper, room = Transfers(2), Reaper(), Room(2 * PART)
         sender = PartSender(Recorder(), URL, transfers, reaper, room)
-        interrupted = _interrupted_at(nth, sender, some("binary", 5 * PART))
+        feed = partial(sender.feed, memoryview(some("binary", 5 * PART)))
+        interrupted = interrupted_at(nth, {sending.__file__, room_module.__file__}, feed)
         sender.abort()
-        assert room.taken == 0, f"interrupted before line {nth}"
+        assert room.taken == 0, f"interrupted at {nth}"
         transfers.close()
         reaper.close()
     assert nth > 50
@@ -302,6 +274,31 @@ def test_publish_and_abort_do_not_cross(box: Box, first: str) -> None:
     assert not errors
     assert store.calls == (["put"] if first == "publish" else ["abort"])
     assert store.published == (b"abc" if first == "publish" else None)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("end", ["publish", "abort"])
+def test_an_interrupt_anywhere_in_its_end_leaves_no_upload_and_nobody_waiting(end: str, parts: int) -> None:
+    nth, ways = 0, set()
+    interrupted = True
+    while interrupted:
+        nth += 1
+        transfers, reaper, room, store = Transfers(2), Reaper(), Room(2 * PART), Recorder()
+        sender = PartSender(store, URL, transfers, reaper, room)
+        sender.feed(memoryview(some("binary", parts * PART)))
+        files = {sending.__file__, once.__file__, transfers_module.__file__}
+        interrupted = interrupted_at(nth, files, getattr(sender, end))
+        sender.abort()  # as ``with`` and the finalizer do; nothing where it has been taken
+        reaper.drain()
+        assert sender.ending.wait(30), f"interrupted at {nth}"
+        assert room.taken == 0
+        assert reaper.unfinished == 0
+        assert store.published is not None or store.aborted.is_set(), f"interrupted at {nth}: {store.calls}"
+        ways.add("published" if store.published is not None else "aborted")
+        transfers.close()
+        reaper.close()
+    assert ways == ({"published", "aborted"} if end == "publish" else {"aborted"})
+    assert nth > 5
 
 
 def test_a_driver_that_wants_empty_parts_is_refused() -> None:

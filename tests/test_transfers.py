@@ -8,10 +8,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
+from interrupts import interrupted_at
 
-from storagekit import transfers
+from storagekit import once, transfers
+from storagekit.once import Once
 from storagekit.transfers import Job, Reaper, Transfers
 
 # How long a test waits for what must happen before it calls it a failure.
@@ -33,7 +36,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def done(job: Job) -> None:
     """Wait for *job* without ever running it here."""
-    assert job._done.wait(GUARD)
+    assert job._once.wait(GUARD)
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -133,6 +136,24 @@ def test_an_error_is_kept_for_whoever_asks() -> None:
         assert caught.value is error
 
 
+@pytest.mark.parametrize("way", ["run", "cancel", "result"])
+def test_an_interrupt_anywhere_leaves_nobody_waiting(way: str) -> None:
+    """What is taken is over, whatever came in between; what is not may still be taken."""
+    nth, ran = 0, 0
+    interrupted = True
+    while interrupted:
+        nth += 1
+        runs: list[int] = []
+        job = Job(partial(runs.append, 1))
+        interrupted = interrupted_at(nth, {transfers.__file__, once.__file__}, getattr(job, way))
+        assert job.over == job.taken, f"interrupted at {nth}"
+        job.cancel()
+        assert len(runs) <= (way != "cancel")
+        ran += len(runs)
+    assert nth > 5
+    assert (ran > 0) == (way != "cancel")
+
+
 def test_an_interruption_goes_to_the_thread_that_ran_it() -> None:
     def work() -> None:
         raise KeyboardInterrupt
@@ -140,7 +161,7 @@ def test_an_interruption_goes_to_the_thread_that_ran_it() -> None:
     job = Job(work)
     with pytest.raises(KeyboardInterrupt):
         job.run()
-    assert job._done.is_set()
+    assert job.over
 
 
 def test_a_cancelled_job_never_runs() -> None:
@@ -397,7 +418,7 @@ def test_a_forked_child_starts_over(pool: Transfers) -> None:
         pool.reset_after_fork()
         job = Job(lambda: None)
         pool.submit(job)
-        return pool.threads == 1 and job._done.wait(GUARD)
+        return pool.threads == 1 and job._once.wait(GUARD)
 
     assert forked(child)
     go.set()
@@ -421,7 +442,7 @@ def forked(child: Callable[[], bool]) -> bool:
 class Unfinished:
     def __init__(self, reaper: Reaper) -> None:
         self.abandoned = False
-        self.over = threading.Event()
+        self.ending = Once()
         self.aborted = 0
         self._reaper = reaper
 
@@ -430,7 +451,7 @@ class Unfinished:
 
     def give_up(self) -> None:
         self.aborted += 1
-        self.over.set()
+        self.ending.over = True
         self._reaper.forget(self)
 
 

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
+from interrupts import interrupted_at
 from writing_support import LAYERS, PART, URL, Box, Recorder, StoreError, collect, plain, some
 
 import storagekit
@@ -183,7 +183,7 @@ def test_an_interrupt_in_a_part_poisons(box: Box) -> None:
 
 
 @pytest.mark.parametrize("size", [3, 2 * PART + 3])
-def test_an_interrupt_at_any_line_of_a_write_publishes_no_garbled_object(box: Box, size: int) -> None:
+def test_an_interrupt_anywhere_in_a_write_publishes_no_garbled_object(box: Box, size: int) -> None:
     """A user who swallows it and closes gets an error, or an object without that write, with it, or with its start:
     never one that has a piece twice."""
     data = some("binary", size)
@@ -192,7 +192,7 @@ def test_an_interrupt_at_any_line_of_a_write_publishes_no_garbled_object(box: Bo
         store = Recorder()
         file = box.open(store, buffer=1)
         file.write(b"<start>")
-        reached = _interrupted_at(nth, file.write, data)
+        reached = interrupted_at(nth, {writing.__file__, sending.__file__}, partial(file.write, data))
         errors = []
         for step in (lambda file=file: file.write(b"<end>"), file.close):
             try:
@@ -214,33 +214,6 @@ def test_an_interrupt_at_any_line_of_a_write_publishes_no_garbled_object(box: Bo
             break
     assert ways == {"refused", "published"}
     assert nth > 10
-
-
-def _interrupted_at(nth: int, step: Callable[[bytes], object], data: bytes) -> bool:
-    """Run *step*, interrupted before the nth line that it runs of either module; False when there are fewer."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, arg: object) -> Any:
-        nonlocal count
-        if frame.f_code.co_filename not in (writing.__file__, sending.__file__):
-            return None
-        if event == "line":
-            count += 1
-            if count == nth:
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    gc.disable()  # finalizers are not what is to be interrupted
-    sys.settrace(trace)
-    try:
-        step(data)
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(before)
-        gc.enable()
-    return False
 
 
 # ---------------------------------------------------------------- layers that are closed out of order
