@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
-from s3_scripted import Scripted, reply
+from s3_scripted import SILENCE, Scripted, reply
 
 from storagekit.location import Location
 from storagekit_s3.boto import BotoApi, connect
@@ -41,6 +42,30 @@ def test_answers_with_a_body_and_without_give_their_connection_back(server: Scri
     assert [info.size for info in kept] == [5, 5, 5]
     assert missing.value.filename == "s3://box/key"
     assert server.connections == 1
+
+
+def test_a_body_that_is_closed_early_keeps_the_connection_if_its_rest_has_come(server: Scripted) -> None:
+    server.answers = [[HEAD + b"12345"], [HEAD]]
+    port = api(server)
+    body = port.get(HERE, 0, 5).body
+    assert body.readinto(memoryview(bytearray(2))) == 2
+    body.close()
+    assert port.head(HERE).size == 5
+    assert server.connections == 1
+
+
+def test_a_body_that_is_closed_early_waits_for_nothing(server: Scripted) -> None:
+    """Its connection is another one's no more: what comes late would be taken for the next answer."""
+    server.answers = [[HEAD + b"12", SILENCE], [HEAD]]
+    port = api(server)
+    body = port.get(HERE, 0, 5).body
+    assert body.readinto(memoryview(bytearray(2))) == 2
+    closing = threading.Thread(target=body.close)
+    closing.start()
+    closing.join(20)  # of the 60 seconds of read_timeout
+    assert not closing.is_alive()
+    assert port.head(HERE).size == 5
+    assert server.connections == 2
 
 
 def test_close_ends_what_is_kept_by_somebody(server: Scripted) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import Any
 
 import storagekit.errors
@@ -14,8 +15,8 @@ from storagekit_s3.ledger import Line
 
 __all__ = ["BotoBody"]
 
-# What is left of a body is read to keep its connection where that costs less than a new one: about what
-# a socket's buffer holds already.
+# What is left of a body is read to keep its connection where that costs less than a new one and it has come
+# already: about what a socket's buffer holds.
 DRAIN_BYTES = 64 * 1024
 
 # Where nothing less can be read than what was asked for, so many bytes are waited for under a deadline.
@@ -101,10 +102,16 @@ class BotoBody:
             _inherited.append(self._stream)
             self._stream = None
             return
-        try:
+        stream, self._stream = self._stream, None
+        with suppress(Exception):  # the connection is given up then, and there is nobody to tell
             if not self._ended and self._left is not None and self._left <= DRAIN_BYTES and not self._is_hurried():
-                self._stream.read()
-            self._stream.close()
-        except Exception:
-            pass  # the connection is broken, and given up: there is nobody to tell
-        self._stream = None
+                self._drain(stream)
+        with suppress(Exception):
+            stream.close()
+
+    def _drain(self, stream: Any) -> None:
+        """Read what is left, so that the connection is kept; fail where that would have to be waited for."""
+        connection = stream._raw_stream.connection  # which is given back with the last byte
+        stream.set_socket_timeout(0)
+        stream.read()
+        connection.sock.settimeout(self._read_timeout)
