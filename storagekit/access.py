@@ -17,6 +17,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from storagekit.blocks import BlockCache
 from storagekit.filling import Filling
@@ -273,7 +274,12 @@ class Access:
 
     def close(self, later: Callable[[Callable[[], None]], None] | None = None) -> None:
         """Let go of blocks and connections; what does I/O is handed to *later*, if that is given (in a finalizer)."""
-        self._cache.release(self._source)
+        release = partial(self._cache.release, self._source)
+        # A finalizer may run inside the lock; if another thread takes it only now, it gives it back.
+        if later is None or not self._cache.lock.locked():
+            release()
+        else:
+            later(release)
         stream, self._stream = self._stream, None
         for close in ([] if stream is None else [stream.close]) + [self._source.reader.close]:
             if later is None:

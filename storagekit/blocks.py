@@ -24,8 +24,11 @@ ended without its block claims it itself. An abandoned flight still runs to its 
 its pending entries away.
 
 *The lock* is held for dictionary work only: never while a driver is called, a body read or bytes copied. A
-finalizer may run inside it, so whatever finalizers reach (``release``) only tries the lock, and
-leaves the work to the reaper when it is taken.
+finalizer may run inside it, so what one has to do here (``release``) it leaves to the reaper where the lock is taken.
+
+*An interrupt* of the thread that runs a flight may come anywhere, and end it before it has landed. So it is landed
+again by who ran it (``take``), and to land twice does no harm: what is counted of a flight stands in the flight too,
+and both change with no call between them, which is where interrupts come (see ``once``).
 """
 
 from __future__ import annotations
@@ -41,12 +44,13 @@ from cachetools import LRUCache
 from storagekit.buffers import Buffers
 from storagekit.deadlines import expired, remaining
 from storagekit.flights import Flight, Incoming, Source
+from storagekit.once import LOOK_SECONDS
 from storagekit.pace import Pace
 from storagekit.segments import LARGEST_SEGMENT, ReadyBlocks, Segment
 from storagekit.settings import BLOCK_SIZE
 from storagekit.sharing import Scans
 from storagekit.tracing import Request, note, tracing
-from storagekit.transfers import GRACE_SECONDS, Job, Reaper, Transfers
+from storagekit.transfers import GRACE_SECONDS, Job, Transfers
 
 __all__ = ["BlockCache", "CacheInfo", "Source"]
 
@@ -97,17 +101,16 @@ class CacheInfo:
 class BlockCache:
     """The blocks of one Storage."""
 
-    def __init__(self, budget: int, transfers: Transfers, reaper: Reaper) -> None:
+    def __init__(self, budget: int, transfers: Transfers) -> None:
         self._budget = budget
         self._transfers = transfers
-        self._reaper = reaper
         self._ready = ReadyBlocks(budget)
         # So many that evicting one frees little, and still large where the budget is.
         self._segment = max(BLOCK_SIZE, min(LARGEST_SEGMENT, budget // 64 // BLOCK_SIZE * BLOCK_SIZE))
         self._buffers = Buffers(self._segment)
         self._pending: dict[tuple[Hashable, int], Flight] = {}
         self._pending_bytes = 0
-        self._handles: Counter[Hashable] = Counter()
+        self._handles: dict[Hashable, int] = {}
         self._scans = Scans()
         self._counts: Counter[str] = Counter()
         self._paces: LRUCache[Hashable, Pace] = LRUCache(PACES)
@@ -123,7 +126,8 @@ class BlockCache:
         location = source.reader.stat.location
         with self.lock:
             source.pace = self._paces.setdefault((location.scheme, location.container), source.pace)
-            self._handles[source.key] += 1
+            self._handles[source.key] = self._handles.get(source.key, 0) + 1
+            source.attached = True
             if not source.reader.head:
                 return
             self._counts["requests"] += 1
@@ -133,27 +137,20 @@ class BlockCache:
                 self._keep(Segment(source.key, 0, head))
 
     def release(self, source: Source) -> None:
-        """The handle is closed. Safe in a finalizer."""
-        if self.lock.acquire(blocking=False):
-            try:
-                self._release(source)
-            finally:
-                self.lock.release()
-        else:
-            self._reaper.leave(lambda: self._release_later(source))
-
-    def _release_later(self, source: Source) -> None:
+        """The handle is closed. To say so again does no harm."""
         with self.lock:
-            self._release(source)
-
-    def _release(self, source: Source) -> None:
-        self._abandon(source, keep=None)
-        self._handles[source.key] -= 1
-        self._scans.move(source.scan, None)
-        if self._handles[source.key] <= 0:
-            del self._handles[source.key]
-            if not source.shared:  # nobody can ever ask for them again
+            if not source.attached:
+                return
+            self._abandon(source, keep=None)
+            self._scans.move(source.scan, None)
+            left = self._handles[source.key] - 1
+            if not left and not source.shared:  # nobody can ever ask for them again
                 self._ready.drop(source.key, -(-source.size // BLOCK_SIZE))
+            source.attached = False
+            if left:
+                self._handles[source.key] = left
+            else:
+                del self._handles[source.key]
             if not self._handles:
                 self._buffers.clear()  # nobody reads: memory goes back
 
@@ -224,6 +221,8 @@ class BlockCache:
                     flight.job.run()
             finally:
                 with self.lock:
+                    if flight.job.over and not flight.done:  # an interrupt has ended it in the air
+                        self._take_off(flight)
                     run = flight.run(first, stop)
                     if waiting:
                         flight.leave()
@@ -242,21 +241,24 @@ class BlockCache:
 
     def _await(self, flight: Flight, index: int) -> None:
         """Wait until *flight* has brought block *index* or is over; run it here if no thread takes it."""
-        with self.lock:
-            if not flight.has(index) and not flight.done:
-                flight.arrival.wait(GRACE_SECONDS)
+        ear = flight.arrival.listen()
+        if flight.brings(index):
+            ear.acquire(timeout=GRACE_SECONDS)
         if not flight.job.taken:
             flight.job.run()
-        with self.lock:
-            patience = flight.source.pace.patience
-            while not flight.has(index) and not flight.done and not flight.overdue:
-                left = remaining()
-                if left == 0.0:
-                    raise expired(flight.source.url)
-                flight.arrival.wait(patience if left is None else min(left, patience or left))
-                # Another who waits may have given it up meanwhile: that counts once.
-                if patience is not None and not flight.overdue and flight.unanswered() > patience:
-                    flight.overdue = self._may_ask_again()
+        patience = flight.source.pace.patience
+        while True:
+            ear = flight.arrival.listen()
+            if not flight.brings(index) or flight.overdue:
+                return
+            left = remaining()
+            if left == 0.0:
+                raise expired(flight.source.url)
+            ear.acquire(timeout=min(LOOK_SECONDS, patience or LOOK_SECONDS, LOOK_SECONDS if left is None else left))
+            if patience is not None and flight.unanswered() > patience:
+                with self.lock:
+                    # Another who waits may have given it up meanwhile: that counts once.
+                    flight.overdue = flight.overdue or self._may_ask_again()
 
     def _may_ask_again(self) -> bool:
         """Under the lock: True, and counted, where asking beside an overdue request is within bounds."""
@@ -342,14 +344,19 @@ class BlockCache:
             if self._ready.holds(source.key, index) or (pending is not None and pending.in_charge):
                 break
             count += 1
-        flight = Flight(source, first, count, threading.Condition(self.lock), wanted)
+        flight = Flight(source, first, count, wanted)
         flight.job = Job(partial(self._fly, flight))
         size = source.span(first, count)
         self._make_room(size)
-        self._pending_bytes += size
-        source.flights.add(flight)
-        for index in range(first, first + count):
-            self._pending[source.key, index] = flight
+        try:
+            source.flights.add(flight)
+            flight.counted = size
+            self._pending_bytes += size
+            for index in range(first, first + count):
+                self._pending[source.key, index] = flight
+        except BaseException:  # interrupted
+            self._take_off(flight)
+            raise
         return flight
 
     def _make_room(self, size: int) -> None:
@@ -390,24 +397,31 @@ class BlockCache:
 
     def _land(self, flight: Flight) -> None:
         """A flight is over: take off the books what did not arrive, and tell those who wait."""
-        source = flight.source
         with self.lock:
-            first, stop = flight.first + flight.arrived, flight.first + flight.count
-            for index in range(first, stop):
-                if self._pending.get((source.key, index)) is flight:
-                    del self._pending[source.key, index]
-            self._pending_bytes -= source.span(first, stop - first)
-            source.flights.discard(flight)
-            flight.done = True
-            flight.arrival.notify_all()
+            self._take_off(flight)
+
+    def _take_off(self, flight: Flight) -> None:
+        """Under the lock, and perhaps again."""
+        source = flight.source
+        for index in range(flight.first, flight.first + flight.count):
+            if self._pending.get((source.key, index)) is flight:
+                del self._pending[source.key, index]
+        source.flights.discard(flight)
+        left = flight.counted
+        flight.counted = 0
+        self._pending_bytes -= left
+        flight.done = True
+        flight.arrival.ring()
 
     def _arrive(self, flight: Flight, data: bytearray) -> None:
         source = flight.source
         segment = Segment(source.key, flight.first + flight.arrived, data, self._buffers)
+        size, count = len(data), segment.stop - segment.first
         with self.lock:
-            flight.arrived += segment.stop - segment.first
-            self._counts["fetched"] += len(data)
-            self._pending_bytes -= len(data)
+            flight.arrived += count
+            flight.counted -= size
+            self._pending_bytes -= size
+            self._counts["fetched"] += size
             for index in range(segment.first, segment.stop):
                 if self._pending.get((source.key, index)) is flight:
                     del self._pending[source.key, index]
@@ -415,9 +429,9 @@ class BlockCache:
                 segment.use(segment.first, flight.wanted)
             if flight.demand or flight.waiters:
                 flight.held.append(segment)
-                flight.arrival.notify_all()
+                flight.arrival.ring()
             if not flight.abandoned or source.shared:
-                self._make_room(len(data))
+                self._make_room(size)
                 self._keep(segment)
             else:
                 self._ready.forget(segment)
@@ -426,7 +440,7 @@ class BlockCache:
 
     def alone(self, source: Source) -> bool:
         """True where no other handle on the object could have use for what this one fetches."""
-        return self._handles[source.key] == 1
+        return self._handles.get(source.key) == 1
 
     def missing(self, source: Source, start: int, stop: int) -> list[tuple[int, int]]:
         """The parts of bytes ``[start, stop)`` that are neither ready nor on their way."""

@@ -62,7 +62,7 @@ class Engine:
         self._registry = Registry(self.settings)
         self._transfers = Transfers(self.settings.threads)
         self._reaper = Reaper()
-        self._cache = BlockCache(self.settings.cache_bytes, self._transfers, self._reaper)
+        self._cache = BlockCache(self.settings.cache_bytes, self._transfers)
         self._streams = Streams(self._transfers, self._cache, self._reaper, Room(self.settings.write_bytes))
         self._closed = False
         with _fork_lock:

@@ -8,13 +8,13 @@ outside of that lock by the one thread that runs the flight.
 from __future__ import annotations
 
 import errno
-import threading
 import time
 from collections.abc import Callable, Hashable
 
 from storagekit.buffers import Buffers
 from storagekit.driver import RangeBody, RangeReader
 from storagekit.errors import changed, os_error
+from storagekit.once import Bell
 from storagekit.pace import Pace
 from storagekit.segments import Segment
 from storagekit.settings import BLOCK_SIZE
@@ -41,7 +41,7 @@ SAMPLE = 8 * 1024 * 1024
 class Source:
     """One open reader, as the cache sees it: where its bytes come from and under which key they are shared."""
 
-    __slots__ = ("flights", "key", "pace", "reader", "scan", "size", "url")
+    __slots__ = ("attached", "flights", "key", "pace", "reader", "scan", "size", "url")
 
     def __init__(self, reader: RangeReader, size: int) -> None:
         self.reader = reader
@@ -51,6 +51,8 @@ class Source:
         self.key: Hashable = object() if reader.cache_key is None else (reader.cache_key, *own)
         self.size = size
         self.url = str(reader.stat.location)
+        self.attached = False
+        """True while its handle is one of the cache's."""
         self.flights: set[Flight] = set()
         self.scan = Scan()
         """Where its handle reads ahead of itself."""
@@ -85,6 +87,7 @@ class Flight:
         "arrived",
         "asked_for",
         "count",
+        "counted",
         "demand",
         "done",
         "error",
@@ -98,7 +101,7 @@ class Flight:
         "wanted",
     )
 
-    def __init__(self, source: Source, first: int, count: int, arrival: threading.Condition, wanted: int) -> None:
+    def __init__(self, source: Source, first: int, count: int, wanted: int) -> None:
         self.source = source
         self.first = first
         self.count = count
@@ -111,9 +114,11 @@ class Flight:
         """How many of its blocks have arrived."""
         self.held: list[Segment] = []
         """What arrived while somebody was waiting for it, who takes it from here, evicted again or not."""
-        self.arrival = arrival
-        """Shares the cache's lock; notified when a block arrived and when the flight is over."""
+        self.arrival = Bell()
+        """Rung, under the cache's lock, when a block arrived and when the flight is over."""
         self.waiters = 0
+        self.counted = 0
+        """Bytes that the cache counts as on their way because of it."""
         self.abandoned = False
         self.overdue = False
         """True once its answer was given up waiting for, and its blocks may be asked for again beside it."""
@@ -136,6 +141,10 @@ class Flight:
     def has(self, index: int) -> bool:
         """True where block *index* of the object has arrived."""
         return index - self.first < self.arrived
+
+    def brings(self, index: int) -> bool:
+        """True while block *index* of the object, which is one of its own, may still arrive."""
+        return not self.has(index) and not self.done
 
     def leave(self) -> None:
         """One who waited has taken what there was; what nobody waits for lives on in the cache, or not at all."""

@@ -14,6 +14,7 @@ import errno
 import io
 import logging
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 
@@ -57,6 +58,8 @@ class PartSender:
         self._copied = False
         self._jobs: deque[Job] = deque()
         self._failure: Exception | None = None
+        # What an interrupt left may be done by two threads, the reaper's and the one that exits.
+        self._cleaning = threading.Lock()
         self.ending = Once()
         """Over when it has been published or given up, and nothing of it is under way any more."""
         reaper.watch(self)
@@ -228,14 +231,14 @@ class PartSender:
                 self._end(certain=certain)
             raise
         finally:
-            if self.ending.takers[:1] == [me] and not self.ending.over and not self.abandoned:
+            if self.ending.takers[:1] == [me] and not self.ending.over:
                 self._reaper.leave(self._clean_up)  # an interrupt has left it
         return stat
 
     def _finish(self) -> None:
         self._reaper.forget(self)
         self.ending.over = True
-        self.ending.wake()
+        self.ending.ring()
 
     def abort(self) -> None:
         """Give the object up: wait for the parts in flight, then remove what was sent. Raises interrupts only."""
@@ -246,7 +249,7 @@ class PartSender:
             if self.ending.take(me):
                 self._end()
         finally:
-            if self.ending.takers[:1] == [me] and not self.ending.over and not self.abandoned:
+            if self.ending.takers[:1] == [me] and not self.ending.over:
                 self._reaper.leave(self._clean_up)  # an interrupt has left it
 
     def _end(self, *, certain: bool = True) -> None:
@@ -264,11 +267,17 @@ class PartSender:
         if deadlines.remaining() is None:
             self._clean_up()
         else:
-            self._reaper.leave(self._clean_up)
             self.abandoned = True
+            self._reaper.leave(self._clean_up)
 
     def _clean_up(self) -> None:
-        """Wait for the parts in flight and remove what was sent. To do it again does no harm."""
+        """Wait for the parts in flight and remove what was sent, unless that is over. To do it again does no harm."""
+        with self._cleaning:
+            if not self.ending.over:
+                self._remove()
+                self._finish()
+
+    def _remove(self) -> None:
         try:
             for job in list(self._jobs):
                 job.cancel()
@@ -281,7 +290,6 @@ class PartSender:
                 self._reaper.leave(self._abort_again)
         except Exception:
             self._warn_of_remains()
-        self._finish()
 
     def _abort_again(self) -> None:
         try:

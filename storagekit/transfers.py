@@ -80,7 +80,7 @@ class Job:
         finally:
             if once.takers[:1] == [me]:
                 once.over = True
-                once.wake()
+                once.ring()
             del work  # an error's traceback holds this frame
         return True
 
@@ -93,7 +93,7 @@ class Job:
         finally:
             if once.takers[:1] == [me]:
                 once.over = True
-                once.wake()
+                once.ring()
         once.wait()
 
     def result(self, seconds: float | None = None) -> bool:
@@ -309,8 +309,13 @@ class Reaper:
                 work = self._left.get_nowait()
             except Empty:
                 return
-            if work is not None:
+            if work is None:
+                continue
+            try:
                 self._do(work)
+            except BaseException:  # interrupted: it remains to be done, and to do it twice does no harm
+                self._left.put(work)
+                raise
 
     def give_up(self) -> None:
         """Abort everything unfinished, and do what was left, here and now."""

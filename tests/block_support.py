@@ -105,7 +105,7 @@ class Engine:
     def __init__(self, budget: int = 16 * MiB, threads: int = 4) -> None:
         self.transfers = Transfers(threads)
         self.reaper = Reaper()
-        self.cache = BlockCache(budget, self.transfers, self.reaper)
+        self.cache = BlockCache(budget, self.transfers)
         self.sources: list[Source] = []
 
     def open(self, whole: Object) -> Source:

@@ -128,7 +128,7 @@ class Engine:
         """*fast* says how every link is, so that a toy in memory is not taken for one; None: it is to be found out."""
         self.transfers = Transfers(threads)
         self.reaper = Reaper()
-        self.cache = BlockCache(budget, self.transfers, self.reaper)
+        self.cache = BlockCache(budget, self.transfers)
         self._fast = fast
 
     def raw(self, whole: RangeReader, *, buffered: bool = False, access: str | None = None) -> ReadStream:

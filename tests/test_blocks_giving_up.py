@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from block_support import (
@@ -22,7 +24,10 @@ from block_support import (
     waiters,
     waiting,
 )
+from interrupts import interrupted_at
 
+from storagekit import blocks as blocks_module
+from storagekit import flights, once, transfers
 from storagekit.errors import ObjectChangedError, changed
 from storagekit.flights import Flight, Source
 from storagekit.pace import TELLING
@@ -481,6 +486,42 @@ def test_one_who_is_interrupted_while_waiting_leaves_the_flight_to_the_others(en
     stalled.go.set()
     assert other.result() == blocks(0, 4)
     assert len(whole.requests) == 1
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["alone", "waiting"])
+def test_an_interrupt_anywhere_leaves_the_cache_whole(ahead: bool) -> None:
+    """What the interrupted thread was fetching, or waiting for, another one reads."""
+    files = {module.__file__ for module in (blocks_module, flights, once, transfers, threading)}
+    nth, interrupted = 0, True
+    while interrupted:
+        nth += 1
+        engine, whole = Engine(), Object()
+        source = engine.open(whole)
+        if ahead:
+            whole.on_read = lambda offset: time.sleep(0.002)  # so that there is something to wait for
+            engine.cache.ahead(source, 0, 4 * BLOCK_SIZE, MiB)
+        interrupted = interrupted_at(nth, files, partial(engine.read, source, 0, 4))
+        assert Thread(partial(engine.read, source, 0, 4)).result() == blocks(0, 4), f"interrupted at {nth}"
+        engine.settle()
+        engine.cache.release(source)
+        engine.check_books()
+    assert nth > 10
+
+
+def test_an_interrupt_anywhere_in_a_release_leaves_the_cache_whole() -> None:
+    nth, interrupted = 0, True
+    while interrupted:
+        nth += 1
+        engine = Engine()
+        source = engine.open(Object())
+        assert engine.read(source, 0, 4) == blocks(0, 4)
+        interrupted = interrupted_at(nth, {blocks_module.__file__}, partial(engine.cache.release, source))
+        engine.cache.release(source)
+        assert not engine.cache._handles, f"interrupted at {nth}"
+        other = engine.open(Object())
+        assert Thread(partial(engine.read, other, 0, 4)).result() == blocks(0, 4)
+        engine.settle()
+    assert nth > 5
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])

@@ -131,7 +131,7 @@ def local(tmp_path: Path) -> Resource:
 @pytest.fixture
 def streams() -> Iterator[Streams]:
     settings, transfers, reaper = Settings(), Transfers(4), Reaper()
-    cache = BlockCache(settings.cache_bytes, transfers, reaper)
+    cache = BlockCache(settings.cache_bytes, transfers)
     yield Streams(transfers, cache, reaper, Room(settings.write_bytes))
     transfers.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import pickle
-import threading
 import time
 from collections import Counter
 
@@ -293,7 +292,7 @@ def test_the_pace_is_the_stores_and_not_the_readers(monkeypatch: pytest.MonkeyPa
 def test_the_wait_for_an_answer_is_known_while_it_lasts() -> None:
     whole, seen = Object(), []
     receiver = Receiver(whole)
-    flight = Flight(receiver.source, 0, 4, threading.Condition(), wanted=0)
+    flight = Flight(receiver.source, 0, 4, wanted=0)
     assert flight.unanswered() == 0.0  # nobody has begun with it
     flight.incoming = receiver.incoming
     assert flight.unanswered() == 0.0  # or not asked
@@ -320,7 +319,7 @@ def test_asking_how_long_is_safe_while_the_answer_comes() -> None:
             return time.perf_counter() - 1 if self.looks == 1 else None
 
     receiver = Receiver(Object())
-    flight = Flight(receiver.source, 0, 4, threading.Condition(), wanted=0)
+    flight = Flight(receiver.source, 0, 4, wanted=0)
     flight.incoming = Fickle()  # type: ignore[assignment]
     assert flight.unanswered() >= 1
 
@@ -329,7 +328,7 @@ def test_asking_how_long_is_safe_while_the_answer_comes() -> None:
 
 
 def a_flight(wanted: int = 0) -> Flight:
-    return Flight(Source(Object(), len(DATA)), 4, 8, threading.Condition(), wanted)
+    return Flight(Source(Object(), len(DATA)), 4, 8, wanted)
 
 
 def test_a_flight_is_for_a_read_if_one_wants_some_of_it() -> None:

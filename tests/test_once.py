@@ -38,8 +38,8 @@ def test_all_who_wait_are_woken() -> None:
         waiting = [threads.submit(once.wait) for _ in range(8)]
         assert once.wait(0.01) is False
         once.over = True
-        once.wake()
-        once.wake()
+        once.ring()
+        once.ring()
         assert all(done.result(GUARD) for done in waiting)
     assert once.wait(0)
 

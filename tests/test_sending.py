@@ -289,7 +289,7 @@ def test_an_interrupt_anywhere_in_its_end_leaves_no_upload_and_nobody_waiting(en
         files = {sending.__file__, once.__file__, transfers_module.__file__}
         interrupted = interrupted_at(nth, files, getattr(sender, end))
         sender.abort()  # as ``with`` and the finalizer do; nothing where it has been taken
-        reaper.drain()
+        reaper.drain()  # as an exit does, beside the reaper's thread
         assert sender.ending.wait(30), f"interrupted at {nth}"
         assert room.taken == 0
         assert reaper.unfinished == 0

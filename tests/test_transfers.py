@@ -512,6 +512,21 @@ def test_while_something_is_unfinished_nobody_has_to_poke(monkeypatch: pytest.Mo
     assert reaper._thread is None
 
 
+def test_what_is_interrupted_remains_to_be_done() -> None:
+    reaper, done = Reaper(), []
+
+    def work() -> None:
+        done.append(1)
+        if len(done) == 1:
+            raise KeyboardInterrupt
+
+    reaper.leave(work)
+    with pytest.raises(KeyboardInterrupt):
+        reaper.drain()
+    reaper.drain()
+    assert len(done) == 2
+
+
 def test_what_fails_is_logged_and_the_rest_still_done(caplog: pytest.LogCaptureFixture) -> None:
     reaper, ran = Reaper(), []
 
