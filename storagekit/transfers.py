@@ -65,22 +65,13 @@ class Job:
 
     def run(self) -> bool:
         """Run it here, unless somebody has taken it; tell whether it ran here. Its error is kept for ``result``."""
-        return self._take(running=True)
-
-    def cancel(self) -> None:
-        """See to it that it does not run, or has run: wait for it if somebody is at it."""
-        self._take(running=False)
-        self._once.wait()
-
-    def _take(self, *, running: bool) -> bool:
         me, once, work = object(), self._once, None
         try:
             if not once.take(me):
                 return False
             # What ran is let go of at once: it holds buffers, and often this job itself.
             work, self._work = self._work, _nothing
-            if running:
-                work()
+            work()
         except BaseException as error:
             if once.takers[:1] == [me]:
                 self._error = error
@@ -92,6 +83,18 @@ class Job:
                 once.ring()
             del work  # an error's traceback holds this frame
         return True
+
+    def cancel(self) -> None:
+        """See to it that it does not run, or has run: wait for it if somebody is at it."""
+        me, once = object(), self._once
+        try:
+            if once.take(me):
+                self._work = _nothing
+        finally:
+            if once.takers[:1] == [me]:
+                once.over = True
+                once.ring()
+        once.wait()
 
     def result(self, seconds: float | None = None) -> bool:
         """Wait until it is over, running it here if no thread takes it soon, and raise its error if it had one.
