@@ -15,6 +15,7 @@ object is open, and never for small objects, which are likely to be read again.
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -275,8 +276,9 @@ class Access:
     def close(self, later: Callable[[Callable[[], None]], None] | None = None) -> None:
         """Let go of blocks and connections; what does I/O is handed to *later*, if that is given (in a finalizer)."""
         release = partial(self._cache.release, self._source)
-        # A finalizer may run inside the lock; if another thread takes it only now, it gives it back.
-        if later is None or not self._cache.lock.locked():
+        # A finalizer may run inside the lock; if another thread takes it only now, it gives it back. Not so while the
+        # interpreter is torn down: a thread that is given the lock then ends with it, before ``locked`` tells of it.
+        if later is None or not (self._cache.lock.locked() or sys.is_finalizing()):
             release()
         else:
             later(release)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from contextlib import ExitStack
@@ -88,6 +89,10 @@ class Engine:
         Nothing can be opened through it afterwards (``ValueError``). Open readers can go on with what is cached.
         """
         self._closed = True
+        # The ``with`` block of a generator that nobody has ended: all was done at exit, and the threads are gone, with
+        # the locks that they had.
+        if sys.is_finalizing():
+            return
         try:
             self._reaper.close()  # which warns, and a warning may be an exception
         finally:

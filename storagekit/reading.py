@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
@@ -216,7 +217,9 @@ class ReadStream(io.RawIOBase):
         if self.closed:
             return
         super().close()
-        self._access.close(self._reaper.leave if self._collected else None)
+        # While the interpreter is torn down this may be the ``with`` block of a generator that nobody has ended.
+        in_finalizer = self._collected or sys.is_finalizing()
+        self._access.close(self._reaper.leave if in_finalizer else None)
 
     def __del__(self) -> None:
         self._collected = True

@@ -128,6 +128,60 @@ def test_read_ahead_that_nobody_answers(place: Place) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+# A thread that waits for a lock and is given it while the interpreter is torn down ends with it, before Python can
+# see that it has it. That is what "last" does here, on purpose, before the readers are collected.
+LOCK_LOST_IN_THE_END = """
+last = None  # what is named first is collected first
+class Last:
+    def __init__(self, lock):
+        self.parts = lock.release, time.sleep, lock.locked
+    def __del__(self):
+        release, sleep, locked = self.parts
+        release()
+        sleep(0.3)
+        print("locked" if locked() else "not to be seen")
+def lines():
+    with storage.open(base + "/object", "rb") as file:
+        yield file.read(10)
+file = storage.open(base + "/object", "rb")
+file.read(10)
+text = storage.open(base + "/object")
+text.read(10)
+generator = lines()
+next(generator)
+lock = file.raw._access._cache.lock
+last = Last(lock)
+lock.acquire()
+threading.Thread(target=lock.acquire, daemon=True).start()
+time.sleep(0.3)
+"""
+
+
+def test_readers_whose_cache_is_locked_by_a_thread_that_has_ended(place: Place) -> None:
+    ran = place.run(LOCK_LOST_IN_THE_END)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout in ("locked\n", "not to be seen\n")  # the latter up to Python 3.12
+
+
+GENERATOR = """
+def pieces():
+    with storagekit.Storage(options=options) as own:
+        with own.open(base + "/object", "rb", access="sequential") as file:
+            with own.open(base + "/never", "wb", options=PART) as copy:
+                copy.write(DATA)
+                yield file.read(10)
+generator = pieces()
+next(generator)
+"""
+
+
+def test_a_storage_and_its_files_in_a_generator_that_nobody_has_ended(place: Place) -> None:
+    ran = place.run(GENERATOR)
+    assert ran.returncode == 0, ran.stderr
+    promised(ran.stderr, f"{place.base}/never")
+    assert place.nothing_was_written()
+
+
 # ---------------------------------------------------------------- writes under way
 
 WRITES = """
