@@ -8,7 +8,7 @@ when they are needed.
 the cache whole; in the child the threads are gone, pending blocks are given up, handles get new buffers (``forking``),
 and drivers drop the connections that now belong to the parent.
 
-*Exit.* Writers that are still open when the interpreter exits are aborted, in the main thread, by ``atexit``.
+*Exit.* Writers that are still open when the process exits are aborted (``exits``).
 
 Both reach caches, threads and reapers by themselves and not through their engine, because an open handle keeps
 them alive when the engine that it came from is gone.
@@ -16,7 +16,6 @@ them alive when the engine that it came from is gone.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
@@ -26,7 +25,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from storagekit import forking
+from storagekit import exits, forking
 from storagekit.backend import Resource
 from storagekit.blocks import BlockCache, CacheInfo
 from storagekit.calls import CallOptions
@@ -267,4 +266,4 @@ def _at_exit() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)
+exits.at_exit(_at_exit)

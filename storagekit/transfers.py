@@ -5,7 +5,7 @@ result before any thread took it. So a full queue, a pool that cannot start a th
 interpreter is shutting down) or a forked child never make anybody wait for work that nobody does.
 
 *Threads* are daemons: they start when there is work and none is idle, and end after a while
-without any. What must not be lost at exit is not left to them: ``Reaper.at_exit`` runs in the main thread.
+without any. What must not be lost at exit is not left to them: ``Reaper.at_exit`` is waited for (``exits``).
 
 *The reaper.* Finalizers may run at any moment, in any thread, inside any lock; so they take no
 lock and do no I/O. They leave what is to be done in a ``SimpleQueue``, whose ``put`` is
@@ -24,6 +24,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from storagekit import exits
 from storagekit.once import Once
 
 __all__ = ["Endable", "Job", "Reaper", "Transfers"]
@@ -242,6 +243,7 @@ class Reaper:
     def watch(self, unfinished: Abandonable) -> None:
         """Keep *unfinished* until ``forget``: it is given up at exit. The reaper's thread runs meanwhile."""
         self._unfinished.add(unfinished)
+        exits.prepare()
         self._start()
 
     @property

@@ -22,8 +22,8 @@ LINE = {
     "vocabulary": "version errors deadlines tracing checksums modes location hiding driver calls findings fork_guard"
     " hookspecs settings",
     "dispatch": "fallbacks backend discovery registry",
-    "streams": "ranges pace patterns readahead sharing once transfers buffers segments flights blocks streaming filling"
-    " access codecs compression verifying forking reading native room sending writing drafts updating metering",
+    "streams": "ranges pace patterns readahead sharing once exits transfers buffers segments flights blocks streaming"
+    " filling access codecs compression verifying forking reading native room sending writing drafts updating metering",
     "functions": "lookup chunks directories walking globbing files changes bulk bulk_writing trees",
     "storage": "stats engine opening storage",
     "faces": "paths patching fsspec_adapter __init__ s3filestream doctor cli __main__",
