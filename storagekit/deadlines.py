@@ -22,7 +22,8 @@ import errno
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from typing import TypeGuard, TypeVar
+from typing import TypeAlias, TypeGuard, TypeVar
+from weakref import ReferenceType, ref
 
 from storagekit.errors import invalid, os_error
 
@@ -60,35 +61,44 @@ class Deadline:
         return f"<{type(self).__name__} of {self.seconds:g} s>"
 
 
-_current: ContextVar[Deadline | None] = ContextVar("storagekit_deadline", default=None)
-
-
 class within:  # noqa: N801 (it reads as a function)
     """A ``with`` block under *deadline*, or under the one that holds already where that comes first.
 
     A number of seconds makes one that begins now; with None nothing changes.
     """
 
-    __slots__ = ("_deadline", "_token")
+    __slots__ = ("__weakref__", "_token", "deadline")
 
     def __init__(self, deadline: Deadline | float | None) -> None:
-        self._deadline = deadline
-        self._token: Token[Deadline | None] | None = None
+        self.deadline = deadline if deadline is None or isinstance(deadline, Deadline) else Deadline(deadline)
+        self._token: Token[_Holder] | None = None
 
     def __enter__(self) -> None:
-        deadline = self._deadline
+        deadline = self.deadline
         if deadline is None:
             return
-        if not isinstance(deadline, Deadline):
-            deadline = Deadline(deadline)
-        held = _current.get()
+        held = _held()
         if held is None or deadline.at < held.at:
-            self._token = _current.set(deadline)
+            self._token = _current.set(ref(self))
 
     def __exit__(self, *error: object) -> None:
         if self._token is not None:
             _current.reset(self._token)
             self._token = None
+
+
+_Holder: TypeAlias = ReferenceType[within] | None
+
+# The block, and a reference to it that is weak: an interrupt may come between the end of a call and what ends its
+# block. Then nobody says that the deadline is over, and it would hold for all that the thread does from then on.
+_current: ContextVar[_Holder] = ContextVar("storagekit_deadline", default=None)
+
+
+def _held() -> Deadline | None:
+    """The deadline that holds in this thread."""
+    holder = _current.get()
+    block = None if holder is None else holder()
+    return None if block is None else block.deadline
 
 
 class without:  # noqa: N801
@@ -105,13 +115,13 @@ class without:  # noqa: N801
 
 def remaining() -> float | None:
     """Seconds that are left of this thread's call, 0.0 where none are; None where it may take its time."""
-    deadline = _current.get()
+    deadline = _held()
     return None if deadline is None else max(0.0, deadline.at - time.monotonic())
 
 
 def expired(location: object, what: str = "") -> OSError:
     """The error of a call that took too long; *what* says what was still missing."""
-    deadline = _current.get()
+    deadline = _held()
     seconds = f" of {deadline.seconds:g} s" if deadline is not None else ""
     text = f"The call took longer than its timeout{seconds}"
     return os_error(errno.ETIMEDOUT, location, f"{text}: {what}" if what else text)
@@ -119,7 +129,7 @@ def expired(location: object, what: str = "") -> OSError:
 
 def carried(work: Callable[[], T]) -> Callable[[], T]:
     """*work* for another thread, under the deadline that holds in this one."""
-    deadline = _current.get()
+    deadline = _held()
     if deadline is None:
         return work
 

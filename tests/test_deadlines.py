@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from interrupts import interrupted_at
 
 from storagekit import deadlines
 from storagekit.deadlines import (
@@ -63,6 +64,21 @@ def test_an_error_ends_it() -> None:
     with pytest.raises(KeyError), within(60.0):
         raise KeyError
     assert remaining() is None
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_interrupt_ends_it_wherever_it_comes(keep: bool) -> None:
+    deadline = Deadline(60.0)  # as the options of a handle keep theirs
+    places = 0
+
+    def step() -> None:
+        with within(deadline if keep else 60.0):
+            assert remaining() is not None
+
+    while interrupted_at(places + 1, [deadlines.__file__], step):
+        places += 1
+        assert remaining() is None, f"place {places}"
+    assert places > 5
 
 
 def test_the_error_says_how_long_and_for_what() -> None:
