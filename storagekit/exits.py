@@ -2,9 +2,9 @@
 
 An interpreter that ends waits for the threads that are no daemons, and then does what ``atexit`` has. A process that
 ``multiprocessing`` has forked, alone or in a pool, does not: it waits for its threads too, but leaves by ``os._exit``.
-What it offers instead, ``multiprocessing.util.Finalize``, comes when its main thread is done and the others may still
-be at work: to give up what they write would be wrong then. So all that is done there is to start one thread more, for
-which the process waits: it lets the others end, and does the rest.
+What it offers instead is ``multiprocessing.util.Finalize``. From Python 3.13 on that comes when its threads have ended;
+before, when its main thread is done and the others may still be at work. To give up what they write would be wrong
+then. So one thread more is started, for which the process waits: it lets the others end, and does the rest.
 
 Such a process forgets at its start what was asked of it before. So it is asked when something is begun (``prepare``).
 """
@@ -48,18 +48,26 @@ def prepare() -> None:
 def _begin_to_end() -> None:
     """The work of a process of ``multiprocessing`` is done, in its main thread."""
     global _ending
-    if _ending != os.getpid():  # two threads may both have asked
+    if not _others():
+        _do()
+    elif _ending != os.getpid():  # two threads may both have asked
         _ending = os.getpid()
-        try:
-            threading.Thread(target=_end, name="storagekit-exit", daemon=False).start()
-        except RuntimeError:  # the interpreter is ending: a child that this process has forked by itself has atexit
-            pass
+        threading.Thread(target=_end, name="storagekit-exit", daemon=False).start()
 
 
 def _end() -> None:
-    mine = threading.current_thread(), threading.main_thread()
-    while others := [thread for thread in threading.enumerate() if not thread.daemon and thread not in mine]:
+    while others := _others():
         for thread in others:
             thread.join()
+    _do()
+
+
+def _others() -> list[threading.Thread]:
+    """The threads that a process waits for before it ends."""
+    mine = threading.current_thread(), threading.main_thread()
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread not in mine]
+
+
+def _do() -> None:
     for work in _works:
         work()
