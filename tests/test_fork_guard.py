@@ -185,3 +185,45 @@ def test_a_child_of_a_program_that_is_importing_a_driver(moto: S3Server, transpo
     command = [sys.executable, "-W", "ignore", "-c", FIRST_USE, given, str(delay)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+FIRST_SIGNATURES = """
+import os, signal, sys, threading, time
+from storagekit_s3.signing import UNSIGNED_PAYLOAD, Credentials, Signer
+
+def sign():
+    Signer("us-east-1").sign("GET", "/", "", {"host": "h"}, UNSIGNED_PAYLOAD, Credentials("id", "secret"), 1e9)
+
+def first(waits):
+    sys.setswitchinterval(1e-6)
+    ready = threading.Barrier(9)
+    threads = [threading.Thread(target=lambda: (ready.wait(), sign())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    for _ in range(waits):
+        time.sleep(0)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        sign()
+        os._exit(0)
+    for thread in threads:
+        thread.join()
+    os._exit(os.waitpid(child, 0)[1] != 0)
+
+statuses = []
+for number in range(50):  # this one never signs, so that the first signatures of a process are made in each
+    worker = os.fork()
+    if not worker:
+        first(number % 4)
+    statuses.append(os.waitpid(worker, 0)[1])
+print(statuses.count(0))
+"""
+
+
+def test_a_child_that_is_forked_beside_the_first_signatures() -> None:
+    """Nothing is guarded there, because a thread that signs lets no other run while it is within OpenSSL."""
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_SIGNATURES]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20 * LONG)
+    assert (done.returncode, done.stdout) == (0, "50\n"), done.stderr
