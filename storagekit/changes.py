@@ -30,6 +30,7 @@ from storagekit.backend import Resource
 from storagekit.directories import entries_below, rmdir, scandir
 from storagekit.driver import Matches, Stat, check_condition
 from storagekit.files import EXCLUSIVE, WRITE, Streams
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 from storagekit.location import Location
 from storagekit.lookup import find_object, isdir, isfile, refuse_directory, status
 from storagekit.transfers import Transfers
@@ -292,7 +293,8 @@ def copyfile(source: Side, target: Side, streams: Streams) -> str:
     store a file may stand beside a directory of its name, so there a target is one only with its slash), and
     ``shutil.SameFileError``. After a failure a store has no target that was not there before.
     """
-    import shutil  # slow, and most programs copy nothing
+    with guarded(IMPORT_SECONDS):
+        import shutil  # slow, and most programs copy nothing
 
     if isinstance(source, str) and isinstance(target, str):
         return shutil.copyfile(source, target)
@@ -373,7 +375,8 @@ def _write_local(reader: io.BufferedReader, target: str, source: str) -> None:
     except OSError:  # no descriptor, or nothing at the target yet
         same = False
     if same:
-        from shutil import SameFileError  # slow, and most programs copy nothing
+        with guarded(IMPORT_SECONDS):
+            from shutil import SameFileError  # slow, and most programs copy nothing
 
         raise SameFileError(f"{source!r} and {target!r} are the same file")
     with open(target, "wb") as file:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
+
 __all__ = ["CHEAP", "Checksum", "Digest"]
 
 CHEAP = frozenset({"crc32", "crc32c", "crc64nvme"})
@@ -57,7 +59,8 @@ class Checksum:
 
 class _Hash:
     def __init__(self, algorithm: str) -> None:
-        import hashlib  # slow to import, and needed for reading from some stores only
+        with guarded(IMPORT_SECONDS):
+            import hashlib  # slow to import, and needed for reading from some stores only
 
         self._hash: Any = hashlib.new(algorithm, usedforsecurity=False)
         self.update = self._hash.update
@@ -79,7 +82,8 @@ class _Crc:
 
 def _of_awscrt(algorithm: str) -> Callable[[Any, int], int] | None:
     try:
-        checksums = importlib.import_module("awscrt.checksums")
+        with guarded(IMPORT_SECONDS):
+            checksums = importlib.import_module("awscrt.checksums")
     except ImportError:
         return None
     function = getattr(checksums, algorithm, None)

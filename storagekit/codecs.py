@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO, Any, cast
 
 from storagekit.errors import invalid, unsupported
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 
 __all__ = ["CODECS", "Codec", "codec_for"]
 
@@ -37,12 +38,13 @@ class Codec:
 
     def module(self) -> Any:
         """The implementation; ``ModuleNotFoundError`` where there is none."""
-        for name in self.modules[:-1]:
-            try:
-                return importlib.import_module(name)
-            except ModuleNotFoundError:
-                pass
-        return importlib.import_module(self.modules[-1])
+        with guarded(IMPORT_SECONDS):
+            for name in self.modules[:-1]:
+                try:
+                    return importlib.import_module(name)
+                except ModuleNotFoundError:
+                    pass
+            return importlib.import_module(self.modules[-1])
 
     def over(self, file: IO[bytes], mode: str) -> IO[bytes]:
         """The codec's file object over *file*, which it does not close."""

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import IO, NamedTuple, Protocol
 
 from storagekit.errors import os_error
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 
 __all__ = ["Base", "Draft", "Piece", "Spans"]
 
@@ -145,7 +146,8 @@ class Draft:
 
     def _write(self, position: int, data: memoryview) -> None:
         if self._file is None:
-            import tempfile  # slow, and for edits only
+            with guarded(IMPORT_SECONDS):
+                import tempfile  # slow, and for edits only
 
             self._file = tempfile.TemporaryFile(prefix="storagekit-", buffering=0)
         self._file.seek(position)

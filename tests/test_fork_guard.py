@@ -187,6 +187,42 @@ def test_a_child_of_a_program_that_is_importing_a_driver(moto: S3Server, transpo
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
+IMPORTS = """
+import json, sys, threading
+import storagekit
+from storagekit import fork_guard
+given = json.loads(sys.argv[1])
+base = given["base"]
+unguarded = []
+def look(event, arguments):
+    if event == "import" and not any(thread == threading.get_ident() for thread, _ in fork_guard._inside):
+        unguarded.append(arguments[0])
+sys.addaudithook(look)
+with storagekit.Storage(options={"s3": given["options"]}) as storage:
+    for name, size in (("small.txt", 10), ("large.bin", 11 << 20), ("packed.gz", 100)):
+        with storage.open(f"{base}/{name}", "wb", options={"part_size": 5 << 20}, compression="infer") as file:
+            file.write(b"x" * size)
+        assert len(storage.open(f"{base}/{name}", "rb", compression="infer").read()) == size
+    assert len(list(storage.read_many([f"{base}/small.txt", f"{base}/large.bin"]))) == 2
+    storage.copyfile(f"{base}/small.txt", f"{base}/copy")
+    with storage.open(f"{base}/copy", "r+") as file:
+        file.write("y")
+    storage.rename(f"{base}/copy", f"{base}/moved")
+    assert storage.stat(f"{base}/moved").st_size == 10
+    assert len(storage.listdir(base)) == 4 and len(list(storage.walk(base))) == 1
+    assert not storage.exists(f"{base}/absent") and not list(storage.uploads(base))
+    storage.remove(f"{base}/moved")
+print(unguarded)
+"""
+
+
+def test_whatever_is_imported_is_guarded(moto: S3Server, transport: str) -> None:
+    given = {"base": f"s3://{moto.new_bucket()}", "options": moto.options() | {"transport": transport}}
+    command = [sys.executable, "-W", "ignore", "-c", IMPORTS, json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
 FIRST_SIGNATURES = """
 import os, signal, sys, threading, time
 from storagekit_s3.signing import UNSIGNED_PAYLOAD, Credentials, Signer

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 # Order matters within a group too. A module that does not exist yet may stand here; one that exists must.
 LINE = {
-    "vocabulary": "version errors deadlines tracing checksums modes location hiding driver calls findings fork_guard"
+    "vocabulary": "version errors fork_guard deadlines tracing checksums modes location hiding driver calls findings"
     " hookspecs settings",
     "dispatch": "fallbacks backend discovery registry",
     "streams": "ranges pace patterns readahead sharing once exits transfers buffers segments flights blocks streaming"

@@ -6,10 +6,13 @@ address is dead is still reached, and a host with many dead ones (a name of S3's
 than a host with one.
 
 Looking the name up is the system's, and cannot be ended from here; the time for the connection begins behind it.
+Python imports a codec for the first of them, which is loaded here instead: with the driver, while no fork can come
+(``fork_guard``).
 """
 
 from __future__ import annotations
 
+import codecs
 import errno
 import socket
 import time
@@ -20,6 +23,8 @@ __all__ = ["LEAST_WAIT", "dial"]
 
 # The shortest wait, in seconds: to the system 0 is for ever.
 LEAST_WAIT = 0.001
+
+codecs.lookup("idna")
 
 
 def dial(host: str, port: int, seconds: float) -> tuple[socket.socket, float]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
+
 if TYPE_CHECKING:
     from mimetypes import MimeTypes
 
@@ -28,7 +30,8 @@ _MORE = {".zst": "application/zstd", ".lz4": "application/x-lz4", ".parquet": "a
 
 @functools.cache
 def _table() -> MimeTypes:
-    from mimetypes import MimeTypes  # slow, and for writing only
+    with guarded(IMPORT_SECONDS):
+        from mimetypes import MimeTypes  # slow, and for writing only
 
     return MimeTypes(filenames=())
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from storagekit import errors
 from storagekit.checksums import Checksum
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 from storagekit.location import Location
 from storagekit_s3.errors import reply_error
 
@@ -162,7 +163,8 @@ def header_time(text: str | None) -> int | None:
         hour, minute, second = clock.split(":")
         time = datetime(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second), tzinfo=UTC)
     except (KeyError, OverflowError, ValueError):  # one of the older forms, or none
-        from email.utils import parsedate_to_datetime  # slow to import, and seldom needed
+        with guarded(IMPORT_SECONDS):
+            from email.utils import parsedate_to_datetime  # slow to import, and seldom needed
 
         try:
             time = parsedate_to_datetime(text)

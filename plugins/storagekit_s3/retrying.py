@@ -20,6 +20,7 @@ import logging
 import time
 
 from storagekit import deadlines
+from storagekit.fork_guard import IMPORT_SECONDS, guarded
 from storagekit.location import Location
 from storagekit_s3.processes import ProcessLock
 
@@ -91,7 +92,8 @@ class Retrying:
     def pause(self, operation: str, location: Location, reason: str, attempt: int) -> None:
         """Wait before another attempt, of which there were *attempt* until now; ``TimeoutError`` where no time is left
         for it."""
-        import random  # which is slow to import, and seldom needed
+        with guarded(IMPORT_SECONDS):
+            import random  # which is slow to import, and seldom needed
 
         seconds = min(random.random() * 2 ** (attempt - 1), LONGEST_PAUSE)
         self.note(operation, location, reason, f"again in {seconds:.2f} s")

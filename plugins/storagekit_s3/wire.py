@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Literal
@@ -396,8 +397,6 @@ def _source(source: Source) -> dict[str, str]:
 
 
 def _md5(body: bytes) -> str:
-    import hashlib
-
     return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
