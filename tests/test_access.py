@@ -222,8 +222,8 @@ def test_members_of_an_archive_cost_a_request_each(engine: Engine, how: int) -> 
 
 @pytest.mark.parametrize("columns", [[0], [0, 3 * MiB], [0, MiB, 2_700_000, 5_900_000, 9_300_000]], ids=len)
 def test_columns_are_there_before_they_are_read(columns: list[int]) -> None:
-    engine, group, chunk, groups = Engine(budget=64 * MiB), 12 * MiB + 12_345, 300_000, 20
-    whole, there, reads = Zeros(groups * group), 0, 0
+    budget, group, chunk, groups = 64 * MiB, 12 * MiB + 12_345, 300_000, 20
+    engine, whole, there, reads = Engine(budget), Zeros(groups * group), 0, 0
     with engine.open(whole) as file:
         source = source_of(file.raw)
         for at in range(groups):
@@ -235,8 +235,9 @@ def test_columns_are_there_before_they_are_read(columns: list[int]) -> None:
                 assert len(file.read(chunk)) == chunk
     engine.settle()
     assert there >= reads - 3 * len(columns) - 6
-    # Until the pattern is known they look like a scan with strides.
-    assert whole.asked <= 2 * reads * chunk + 40 * MiB
+    # Until the pattern is known, in the third group, they look like a scan with strides. How far that reads ahead is
+    # a question of time: up to all the room there is.
+    assert whole.asked <= 2 * reads * chunk + 40 * MiB + budget
 
 
 def test_what_was_told_ahead_survives_the_jumps_between(engine: Engine) -> None:

@@ -403,7 +403,8 @@ else:
 def run(place: Place, script: str) -> subprocess.CompletedProcess[str]:
     given = {"base": place.base, "options": place.storage.settings.options["s3"]}
     environment = {**os.environ, "GIVEN": json.dumps(given)}
-    command = [sys.executable, "-c", PROLOGUE + script]
+    # From Python 3.12 on a fork beside threads is warned of.
+    command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", PROLOGUE + script]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=6 * CHILD_SECONDS)
 
 
