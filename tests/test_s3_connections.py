@@ -255,6 +255,25 @@ def test_silence_is_a_time_out(contexts: tuple[ssl.SSLContext | None, ssl.SSLCon
         connection.close()
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_silence_in_the_middle_is_not_waited_for_again_by_the_next_read(waits: bool) -> None:
+    here, there = socket.socketpair()
+    connection = Connection(here, waits=waits, read_timeout=0.2)
+    buffer = bytearray(8)
+    with there, memoryview(buffer) as view:
+        there.sendall(b"half")
+        assert connection.readinto(view) == 4
+        there.sendall(b"late")  # a read that waited anew would find it
+        try:
+            connection.readinto(view[4:])
+        except TimeoutError:
+            pass
+        else:
+            pytest.fail("it was waited for again")
+    buffer.append(0)  # nothing holds it: neither what was kept of the error nor a cycle with its traceback
+    connection.close()
+
+
 @contextmanager
 def many_signals() -> Iterator[Callable[[], bool]]:
     """A signal each twentieth of a second, five seconds long; gives out whether they are still coming."""

@@ -107,7 +107,7 @@ class Address:
         self.connect_timeout = connect_timeout
         """Seconds for a connection, TLS included, whatever number of addresses the host has."""
         self.read_timeout = read_timeout
-        """Seconds without a byte coming, or going."""
+        """Seconds without a byte coming, or going. In the middle of a body up to twice as many may pass."""
 
     def connect(self) -> Connection:
         """A new connection; ``UnsentError``. Only the system knows how long it takes to look the host's name up."""
@@ -146,6 +146,7 @@ class Connection:
     __slots__ = (
         "_buffer",
         "_end",
+        "_failure",
         "_flags",
         "_incoming",
         "_outgoing",
@@ -174,6 +175,8 @@ class Connection:
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
+        self._failure: Exception | None = None
+        """What ended the last read after some bytes had come: for the next one."""
 
     def _be_patient(self, seconds: float) -> None:
         """From now on wait so many seconds for the next byte to come or to go."""
@@ -276,10 +279,23 @@ class Connection:
             self._wait(self._incoming)
             return self.socket.recv_into(view, 0, flags)
         except BlockingIOError:
-            raise TimeoutError(errno.ETIMEDOUT, "no byte came in time") from None
+            pass
+        # Out here it has no context, whose frames would hold *view* for as long as the error is kept.
+        raise TimeoutError(errno.ETIMEDOUT, "no byte came in time")
 
     def readinto(self, view: memoryview) -> int:
-        """Receive into *view*: all of it where that is possible; at the end of the connection 0."""
+        """Receive into *view*: all of it where that is possible; at the end of the connection 0.
+
+        An error after some bytes is that of the next call: they are given out first, and then it comes without another
+        wait. The kernel's wait for all of *view* does not tell when its last byte came, so silence in the middle is
+        waited for once more: it is noticed after twice the time at most.
+        """
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # which its own traceback would hold, and *view* with it
         ready = self._end - self._start
         if ready:
             count = min(ready, len(view))
@@ -295,9 +311,10 @@ class Connection:
                 if not received:
                     break
                 count += received
-        except Exception:
+        except Exception as error:
             if not count:
-                raise  # else what came is given out, and the error comes again with the next call
+                raise
+            self._failure = error.with_traceback(None)
         return count
 
     def line(self) -> bytes:
